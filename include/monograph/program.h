@@ -1,0 +1,109 @@
+// Program: a traced graph, its weights and its signature.
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include <monograph/error.h>
+#include <monograph/options.h>
+
+namespace monograph {
+
+namespace ir {
+class Graph;
+}
+
+/// forward as Monograph sees it: flat tensors in, flat tensors out.
+using ForwardFn = std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)>;
+
+/// A tensor that forward owns, with its fully qualified name.
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+  bool is_buffer = false;
+};
+
+/// A forward and everything it owns. `make_module` (compiled_module.h) builds one from a
+/// torch::nn::Module; free functions leave `tensors` empty.
+struct Module {
+  ForwardFn forward;
+  std::vector<NamedTensor> tensors;
+  /// Names of submodules that behave differently in training and are in training mode
+  /// (dropout, batch-norm); tracing such a module is refused.
+  std::vector<std::string> training_modules;
+  /// Names of forward's inputs; generated ("in_0") where missing.
+  std::vector<std::string> input_names;
+  /// Keeps the module alive as long as programs made from it.
+  std::shared_ptr<const void> owner;
+};
+
+/// Shape, dtype and device of one input or output.
+struct TensorSpec {
+  std::string name;
+  at::ScalarType dtype = at::kFloat;
+  std::vector<std::int64_t> sizes;
+  std::vector<std::int64_t> strides;  ///< in elements
+  at::Device device = at::kCPU;
+  std::string to_string() const;  ///< "f32[1,32,384]"
+};
+
+/// One line of the compile report: a pass and what it changed.
+struct PassSummary {
+  std::string name;
+  std::int64_t changes = 0;
+  std::size_t nodes_before = 0;
+  std::size_t nodes_after = 0;
+  double milliseconds = 0;
+};
+
+/// Immutable, cheap to copy (shared), safe to use from many threads. Holds references to every
+/// weight storage, so addresses in executables stay valid as long as a Program lives.
+class Program {
+ public:
+  /// Runs `module.forward` once on `inputs` under InferenceMode, records it, and optimises the
+  /// recording with `options.passes`. A module that can't be replayed safely comes back as a
+  /// Rejection. Throws Error: kInvalidArgument for unusable inputs, kInvalidState for nested or
+  /// concurrent tracing; whatever forward throws passes through with every piece of global and
+  /// thread state restored. Inputs are never written. One trace at a time per process.
+  static std::variant<Program, Rejection> trace(const Module& module,
+                                                const std::vector<at::Tensor>& inputs,
+                                                const Options& options = {});
+
+  /// Program from graph text and its named weights. Error(kInvalidGraph) with line and column.
+  static Program parse(std::string_view text, std::vector<NamedTensor> weights);
+
+  const ir::Graph& graph() const;
+  std::string text() const;    ///< graph text, see capture/ir/text.h
+  std::string python() const;  ///< transformed_code.py, see capture/ir/python.h
+  const std::vector<TensorSpec>& inputs() const;
+  const std::vector<TensorSpec>& outputs() const;
+  /// Weights by get_attr target, sorted by name.
+  const std::vector<NamedTensor>& weights() const;
+  /// Nodes recorded by the trace, before any pass.
+  std::size_t nodes_traced() const;
+  const std::vector<PassSummary>& passes() const;
+  double trace_ms() const;   ///< the one forward with recording
+  double passes_ms() const;  ///< all passes
+  /// Graph text after each stage that changed it: ("trace", ...), ("dead_code", ...), ...
+  const std::vector<std::pair<std::string, std::string>>& stages() const;
+
+  /// Writes transformed_code.py, weights.safetensors and NN_<stage>.txt into `directory`
+  /// (created). Returns false, with one warning logged, if that can't be done.
+  bool dump(const std::string& directory) const;
+
+  struct Impl;
+  explicit Program(std::shared_ptr<const Impl> impl);
+  const Impl& impl() const { return *impl_; }
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+}  // namespace monograph

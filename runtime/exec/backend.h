@@ -1,0 +1,65 @@
+// What a back end is: it takes a planned program and returns something that runs it.
+// Sees torch thinly: tensors in, tensors out.
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <monograph/executable.h>
+#include <monograph/options.h>
+#include <monograph/program.h>
+
+#include "runtime/lower/lower.h"
+#include "runtime/plan/plan.h"
+
+namespace monograph::exec {
+
+/// Everything a back end builds from. Lives as long as the Executable.
+struct Planned {
+  const ir::Graph* graph = nullptr;
+  lower::Lowered lowered;
+  plan::Plan plan;
+  std::map<std::string, at::Tensor> weights;  ///< by get_attr target
+  std::vector<TensorSpec> inputs;
+  std::vector<TensorSpec> outputs;
+};
+
+/// A built plan. Not thread-safe; Executable sees to one replay at a time. `inputs` and `outputs`
+/// have been checked against the specs. Afterwards outputs hold the results (host), or will once
+/// the current stream has run (CUDA).
+class Runner {
+ public:
+  virtual ~Runner() = default;
+  virtual void run(const std::vector<at::Tensor>& inputs,
+                   const std::vector<at::Tensor>& outputs) = 0;
+  /// "node (aten.op.overload)" for launches that allocate on each replay.
+  virtual std::vector<std::string> allocating_launches() const { return {}; }
+  /// Text of a back-end specific stage, or empty if unknown.
+  virtual std::string dump(std::string_view stage) const { return {}; }
+  virtual std::vector<std::string> dump_stages() const { return {}; }
+};
+
+struct Backend {
+  std::string name;                    ///< "host", "cuda", ...
+  lower::Chooser choose;               ///< how calls are implemented
+  plan::Concurrency concurrency = plan::Concurrency::kSequential;
+  /// Empty string if usable here, otherwise the reason why not.
+  std::function<std::string(const Options&)> unavailable;
+  std::function<std::unique_ptr<Runner>(const Planned&, const Options&)> build;
+};
+
+/// Registers at static initialisation; a duplicate name terminates the process with a message.
+struct BackendRegistration {
+  explicit BackendRegistration(Backend backend);
+};
+/// Error(kInvalidOption) naming the registered back ends.
+const Backend& find_backend(std::string_view name);
+std::vector<std::string> registered_backends();  ///< sorted
+
+}  // namespace monograph::exec

@@ -14,6 +14,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,20 +35,20 @@ class Arg {
   using List = std::vector<Arg>;
   using Variant = std::variant<std::monostate, bool, std::int64_t, double, std::complex<double>,
                                std::string, DType, Device, Layout, MemoryFormat, Node*, List>;
-  Arg() = default;  ///< None
-  Arg(bool v) : v_(v) {}                          // NOLINT(google-explicit-constructor)
-  Arg(std::int64_t v) : v_(v) {}                  // NOLINT(google-explicit-constructor)
-  Arg(int v) : v_(std::int64_t{v}) {}             // NOLINT(google-explicit-constructor)
-  Arg(double v) : v_(v) {}                        // NOLINT(google-explicit-constructor)
-  Arg(std::complex<double> v) : v_(v) {}          // NOLINT(google-explicit-constructor)
-  Arg(std::string v) : v_(std::move(v)) {}        // NOLINT(google-explicit-constructor)
-  Arg(const char* v) : v_(std::string(v)) {}      // NOLINT(google-explicit-constructor)
-  Arg(DType v) : v_(v) {}                         // NOLINT(google-explicit-constructor)
-  Arg(Device v) : v_(v) {}                        // NOLINT(google-explicit-constructor)
-  Arg(Layout v) : v_(v) {}                        // NOLINT(google-explicit-constructor)
-  Arg(MemoryFormat v) : v_(v) {}                  // NOLINT(google-explicit-constructor)
-  Arg(Node* v) : v_(v) {}                         // NOLINT(google-explicit-constructor)
-  Arg(List v) : v_(std::move(v)) {}               // NOLINT(google-explicit-constructor)
+  Arg() = default;                            ///< None
+  Arg(bool v) : v_(v) {}                      // NOLINT(google-explicit-constructor)
+  Arg(std::int64_t v) : v_(v) {}              // NOLINT(google-explicit-constructor)
+  Arg(int v) : v_(std::int64_t{v}) {}         // NOLINT(google-explicit-constructor)
+  Arg(double v) : v_(v) {}                    // NOLINT(google-explicit-constructor)
+  Arg(std::complex<double> v) : v_(v) {}      // NOLINT(google-explicit-constructor)
+  Arg(std::string v) : v_(std::move(v)) {}    // NOLINT(google-explicit-constructor)
+  Arg(const char* v) : v_(std::string(v)) {}  // NOLINT(google-explicit-constructor)
+  Arg(DType v) : v_(v) {}                     // NOLINT(google-explicit-constructor)
+  Arg(Device v) : v_(v) {}                    // NOLINT(google-explicit-constructor)
+  Arg(Layout v) : v_(v) {}                    // NOLINT(google-explicit-constructor)
+  Arg(MemoryFormat v) : v_(v) {}              // NOLINT(google-explicit-constructor)
+  Arg(Node* v) : v_(v) {}                     // NOLINT(google-explicit-constructor)
+  Arg(List v) : v_(std::move(v)) {}           // NOLINT(google-explicit-constructor)
   static Arg ints(std::span<const std::int64_t> values);
 
   bool is_none() const noexcept { return std::holds_alternative<std::monostate>(v_); }
@@ -124,7 +125,7 @@ std::string_view node_kind_name(NodeKind kind) noexcept;  ///< "placeholder", ..
 
 /// Facts that dispatch knows and passes need. Printed as `traits=(random,)`.
 struct Traits {
-  bool random = false;         ///< draws random numbers: never folded, merged or removed
+  bool random = false;            ///< draws random numbers: never folded, merged or removed
   bool nondeterministic = false;  ///< contents undefined (aten.empty): never merged or folded
   bool operator==(const Traits&) const = default;
 };
@@ -147,7 +148,7 @@ class Node {
   bool is_list() const noexcept { return is_list_; }
   const std::vector<Value>& values() const noexcept { return values_; }
   bool has_tensor() const noexcept { return !is_list_ && values_.size() == 1; }
-  const Value& value() const;           ///< the single tensor; Error(kInternal) otherwise
+  const Value& value() const;  ///< the single tensor; Error(kInternal) otherwise
   const TensorType& type() const { return value().type; }
   StorageId storage() const { return value().storage; }
 
@@ -212,7 +213,8 @@ class Graph {
   void set_name(std::string name) { name_ = std::move(name); }
 
   // --- storages ---
-  StorageId add_storage(StorageKind kind, std::string name, std::int64_t nbytes, Device device = {});
+  StorageId add_storage(StorageKind kind, std::string name, std::int64_t nbytes,
+                        Device device = {});
   const Storage& storage(StorageId id) const;
   void set_storage_kind(StorageId id, StorageKind kind);
   /// Raises the recorded size if `nbytes` is larger.
@@ -223,8 +225,8 @@ class Graph {
   /// New caller input with its own storage of `nbytes` (default: the type's extent).
   Node* placeholder(const std::string& name, TensorType type, std::int64_t nbytes = -1);
   /// Reads a named tensor. A new storage of `kind` unless `alias` names an existing one.
-  Node* get_attr(const std::string& fqn, TensorType type, StorageKind kind, std::int64_t nbytes = -1,
-                 StorageId alias = kNoStorage);
+  Node* get_attr(const std::string& fqn, TensorType type, StorageKind kind,
+                 std::int64_t nbytes = -1, StorageId alias = kNoStorage);
   /// `name_hint` defaults to the operator's base name. `writes` must be among the arguments.
   Node* call(const std::string& target, std::vector<Arg> args, Kwargs kwargs, Results results,
              std::vector<Node*> writes = {}, const std::string& name_hint = {});
@@ -239,8 +241,7 @@ class Graph {
   /// Restores the insertion point at scope end.
   class InsertionGuard {
    public:
-    InsertionGuard(Graph& graph, Node* before)
-        : graph_(graph), saved_(graph.insertion_point()) {
+    InsertionGuard(Graph& graph, Node* before) : graph_(graph), saved_(graph.insertion_point()) {
       graph.set_insertion_point(before);
     }
     ~InsertionGuard() { graph_.set_insertion_point(saved_); }

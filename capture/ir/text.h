@@ -3,12 +3,12 @@
 //   graph mlp {
 //     %x : f32[1,64] = placeholder[target=x]
 //     %w : f32[64,32] = get_attr[target=fc.weight, kind=parameter]
-//     %t : f32[32,64]{strides=[1,32], alias=%w} = call_function[target=aten.t.default](args = (%w,), kwargs = {})
-//     %mm : f32[1,64] = call_function[target=aten.mm.default](args = (%x, %t), kwargs = {})
-//     %relu_ : f32[1,64]{alias=%mm} = call_function[target=aten.relu_.default, writes=(%mm,)](args = (%mm,), kwargs = {}) in "fc" at "mlp.cpp:7"
-//     %split : (f32[1,32]{strides=[64,1], alias=%mm}, f32[1,32]{strides=[64,1], offset=32, alias=%mm}) = call_function[...](...)
-//     return (%relu_,)
-//     subgraph NAME { ... }
+//     %t : f32[32,64]{strides=[1,32], alias=%w} = call_function[target=aten.t.default](args =
+//     (%w,), kwargs = {}) %mm : f32[1,64] = call_function[target=aten.mm.default](args = (%x, %t),
+//     kwargs = {}) %relu_ : f32[1,64]{alias=%mm} = call_function[target=aten.relu_.default,
+//     writes=(%mm,)](args = (%mm,), kwargs = {}) in "fc" at "mlp.cpp:7" %split :
+//     (f32[1,32]{strides=[64,1], alias=%mm}, f32[1,32]{strides=[64,1], offset=32, alias=%mm}) =
+//     call_function[...](...) return (%relu_,) subgraph NAME { ... }
 //   }
 //
 // A result without `alias` defines a new storage; `alias=%n` (or `alias=%n#2` for element 2 of a

@@ -1,13 +1,13 @@
 // Records one forward through a boxed fallback on one dispatch key. Sees torch, not CUDA.
 #pragma once
 
+#include <monograph/error.h>
+#include <monograph/program.h>
+
 #include <map>
 #include <string>
 #include <variant>
 #include <vector>
-
-#include <monograph/error.h>
-#include <monograph/program.h>
 
 #include "capture/ir/graph.h"
 

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <ATen/core/TensorBody.h>
+#include <monograph/executable.h>
+#include <monograph/options.h>
+#include <monograph/program.h>
 
 #include <memory>
 #include <string>
@@ -9,10 +12,6 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
-
-#include <monograph/executable.h>
-#include <monograph/options.h>
-#include <monograph/program.h>
 
 namespace monograph {
 
@@ -100,8 +99,8 @@ class CompiledModule {
   /// wrapper owns.
   Executable& prepare(const std::vector<at::Tensor>& inputs);
 
-  bool compiled() const noexcept;     ///< true after the first successful compile
-  std::size_t shape_count() const;    ///< shape keys compiled so far
+  bool compiled() const noexcept;   ///< true after the first successful compile
+  std::size_t shape_count() const;  ///< shape keys compiled so far
   CallCounters counters() const;
 
  private:

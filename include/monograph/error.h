@@ -80,10 +80,10 @@ struct Rejection {
   std::string op;           ///< operator, e.g. "aten.add_.Tensor"; empty if none is to blame
   std::string node;         ///< node name in the traced graph, e.g. "add__1"
   std::string module_path;  ///< region of forward, e.g. "encoder.layer.0"
-  std::string subject;      ///< parameter, buffer, input or member concerned, e.g. "bn.running_mean"
-  std::string reason;       ///< what would go wrong on replay
-  std::string remedy;       ///< what to do about it
-  std::string excerpt;      ///< the transformed graph with the offending line marked by ">>>"
+  std::string subject;  ///< parameter, buffer, input or member concerned, e.g. "bn.running_mean"
+  std::string reason;   ///< what would go wrong on replay
+  std::string remedy;   ///< what to do about it
+  std::string excerpt;  ///< the transformed graph with the offending line marked by ">>>"
 
   /// One readable paragraph plus the excerpt.
   std::string to_string() const;

@@ -2,16 +2,15 @@
 #pragma once
 
 #include <ATen/core/TensorBody.h>
+#include <monograph/error.h>
+#include <monograph/options.h>
+#include <monograph/program.h>
 
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <monograph/error.h>
-#include <monograph/options.h>
-#include <monograph/program.h>
 
 namespace monograph {
 

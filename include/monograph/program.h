@@ -2,6 +2,8 @@
 #pragma once
 
 #include <ATen/core/TensorBody.h>
+#include <monograph/error.h>
+#include <monograph/options.h>
 
 #include <functional>
 #include <memory>
@@ -10,9 +12,6 @@
 #include <string_view>
 #include <variant>
 #include <vector>
-
-#include <monograph/error.h>
-#include <monograph/options.h>
 
 namespace monograph {
 

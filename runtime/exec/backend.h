@@ -3,6 +3,9 @@
 #pragma once
 
 #include <ATen/core/TensorBody.h>
+#include <monograph/executable.h>
+#include <monograph/options.h>
+#include <monograph/program.h>
 
 #include <functional>
 #include <map>
@@ -10,10 +13,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <monograph/executable.h>
-#include <monograph/options.h>
-#include <monograph/program.h>
 
 #include "runtime/lower/lower.h"
 #include "runtime/plan/plan.h"
@@ -46,8 +45,8 @@ class Runner {
 };
 
 struct Backend {
-  std::string name;                    ///< "host", "cuda", ...
-  lower::Chooser choose;               ///< how calls are implemented
+  std::string name;       ///< "host", "cuda", ...
+  lower::Chooser choose;  ///< how calls are implemented
   plan::Concurrency concurrency = plan::Concurrency::kSequential;
   /// Empty string if usable here, otherwise the reason why not.
   std::function<std::string(const Options&)> unavailable;

@@ -37,10 +37,10 @@ struct Buffer {
 
 struct Launch {
   LaunchId id = -1;
-  std::string name;                   ///< node name, for messages and text
-  std::vector<BufferId> reads;        ///< distinct, ascending
-  std::vector<BufferId> writes;       ///< distinct, ascending; may overlap `reads` (in-place)
-  std::int64_t workspace_bytes = 0;   ///< scratch in the arena, alive during this launch only
+  std::string name;                  ///< node name, for messages and text
+  std::vector<BufferId> reads;       ///< distinct, ascending
+  std::vector<BufferId> writes;      ///< distinct, ascending; may overlap `reads` (in-place)
+  std::int64_t workspace_bytes = 0;  ///< scratch in the arena, alive during this launch only
   bool operator==(const Launch&) const = default;
 };
 
@@ -67,8 +67,8 @@ struct Edge {
 
 /// Arena bytes [offset, offset + bytes) of an intermediate, or of a launch's workspace.
 struct Placement {
-  BufferId buffer = -1;    ///< -1 for a workspace
-  LaunchId launch = -1;    ///< set for a workspace
+  BufferId buffer = -1;  ///< -1 for a workspace
+  LaunchId launch = -1;  ///< set for a workspace
   std::int64_t offset = 0;
   std::int64_t bytes = 0;  ///< rounded up to kAlignment
   LaunchId first = -1;     ///< first launch that touches it

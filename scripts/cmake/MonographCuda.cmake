@@ -1,0 +1,41 @@
+# CUDA headers, NVRTC and cuBLASLt for the rooms that use them. They come with torch's wheel
+# (site-packages/nvidia/cu13); an installed toolkit serves as well.
+#
+#   monograph::cuda_headers  headers only: cuda.h, nvrtc.h, cublasLt.h
+#   monograph::nvrtc         the run-time compiler
+#   monograph::cublaslt      cuBLASLt
+# Each exists only where it was found; MONOGRAPH_CUDA_INCLUDE_DIR is empty if the headers weren't.
+# The driver library is no target: it is opened at run time and never linked.
+include_guard(GLOBAL)
+
+get_filename_component(_site ${MONOGRAPH_TORCH_DIR} DIRECTORY)
+file(GLOB _toolkits ${_site}/nvidia/cu*)
+list(SORT _toolkits ORDER DESCENDING)
+list(APPEND _toolkits /usr/local/cuda)
+
+find_path(MONOGRAPH_CUDA_INCLUDE_DIR cuda.h PATHS ${_toolkits} PATH_SUFFIXES include
+  NO_DEFAULT_PATH DOC "Folder of cuda.h, nvrtc.h and cublasLt.h")
+if(NOT MONOGRAPH_CUDA_INCLUDE_DIR)
+  set(MONOGRAPH_CUDA_INCLUDE_DIR "" CACHE PATH "" FORCE)
+  return()
+endif()
+get_filename_component(_toolkit ${MONOGRAPH_CUDA_INCLUDE_DIR} DIRECTORY)
+
+add_library(monograph::cuda_headers INTERFACE IMPORTED GLOBAL)
+target_include_directories(monograph::cuda_headers SYSTEM INTERFACE ${MONOGRAPH_CUDA_INCLUDE_DIR})
+
+# A wheel holds only versioned names (libnvrtc.so.13), so find_library doesn't see them.
+foreach(_pair IN ITEMS nvrtc:nvrtc cublasLt:cublaslt)
+  string(REPLACE ":" ";" _pair ${_pair})
+  list(GET _pair 0 _file)
+  list(GET _pair 1 _target)
+  file(GLOB _found ${_toolkit}/lib/lib${_file}.so.* ${_toolkit}/lib64/lib${_file}.so.*)
+  list(FILTER _found INCLUDE REGEX "\\.so\\.[0-9]+$")
+  if(_found)
+    list(GET _found 0 _library)
+    add_library(monograph::${_target} SHARED IMPORTED GLOBAL)
+    set_target_properties(monograph::${_target} PROPERTIES IMPORTED_LOCATION ${_library})
+    target_link_libraries(monograph::${_target} INTERFACE monograph::cuda_headers)
+    message(STATUS "${_file}: ${_library}")
+  endif()
+endforeach()

@@ -4,7 +4,7 @@
 #   monograph::cuda_headers  headers only: cuda.h, nvrtc.h, cublasLt.h
 #   monograph::nvrtc         the run-time compiler
 #   monograph::cublaslt      cuBLASLt
-# Each exists only where it was found; MONOGRAPH_CUDA_INCLUDE_DIR is empty if the headers weren't.
+# Each exists only where it was found; MONOGRAPH_CUDA_INCLUDE_DIR is false if the headers weren't.
 # The driver library is no target: it is opened at run time and never linked.
 include_guard(GLOBAL)
 
@@ -16,7 +16,6 @@ list(APPEND _toolkits /usr/local/cuda)
 find_path(MONOGRAPH_CUDA_INCLUDE_DIR cuda.h PATHS ${_toolkits} PATH_SUFFIXES include
   NO_DEFAULT_PATH DOC "Folder of cuda.h, nvrtc.h and cublasLt.h")
 if(NOT MONOGRAPH_CUDA_INCLUDE_DIR)
-  set(MONOGRAPH_CUDA_INCLUDE_DIR "" CACHE PATH "" FORCE)
   return()
 endif()
 get_filename_component(_toolkit ${MONOGRAPH_CUDA_INCLUDE_DIR} DIRECTORY)

@@ -56,6 +56,17 @@ macro(monograph_existing_sources name)
   endif()
 endmacro()
 
+# With MONOGRAPH_TIDY, clang-tidy runs beside the compiler. LibTorch's headers make it take half a
+# minute a source, so sources that see them are left out.
+if(MONOGRAPH_TIDY)
+  find_program(MONOGRAPH_CLANG_TIDY clang-tidy REQUIRED)
+endif()
+function(monograph_tidy target)
+  if(MONOGRAPH_TIDY)
+    set_property(TARGET ${target} PROPERTY CXX_CLANG_TIDY ${MONOGRAPH_CLANG_TIDY} --quiet)
+  endif()
+endfunction()
+
 # monograph_layer(<name> SOURCES file... [DEPS layer...] [TORCH] [TORCH_CUDA]
 #                 [PRIVATE_LIBS target...])
 # A room as a static library. DEPS are other layers, in any order of definition, and their headers
@@ -79,6 +90,8 @@ function(monograph_layer name)
   set_property(TARGET ${name} PROPERTY MONOGRAPH_DEPS ${arg_DEPS})
   if(arg_TORCH OR arg_TORCH_CUDA)
     set_property(TARGET ${name} PROPERTY MONOGRAPH_SEES_TORCH TRUE)
+  else()
+    monograph_tidy(${name})
   endif()
   set_property(GLOBAL APPEND PROPERTY MONOGRAPH_LAYERS ${name})
 endfunction()
@@ -141,6 +154,9 @@ function(monograph_program name)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE monograph_flags ${arg_LIBS})
   monograph_whole_layers(${name})
+  if(NOT arg_LIBS MATCHES "(^|;)monograph(;|$)|torch")
+    monograph_tidy(${name})
+  endif()
 endfunction()
 
 # monograph_test(<name> SOURCES file... [LIBS target...] [LABELS label...] [TIMEOUT seconds])

@@ -1,0 +1,248 @@
+#include "runtime/plan/packing.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <functional>
+#include <numeric>
+#include <tuple>
+#include <utility>
+
+namespace monograph::plan {
+namespace {
+
+using Order = std::vector<std::int32_t>;
+
+std::size_t index(std::int64_t i) {
+  return static_cast<std::size_t>(i);
+}
+
+/// Effort is counted in visited conflicts, never in time, so that results are reproducible.
+constexpr std::int64_t kOrdersEffort = 40'000'000;
+constexpr std::int64_t kSearchEffort = 4'000'000;
+constexpr int kSearchRounds = 400;
+constexpr std::size_t kSearchItems = 2048;
+
+/// Places items one after the other into the smallest sufficient gap between conflicting ones.
+class Placer {
+ public:
+  Placer(const std::vector<Item>& items, Conflicts& conflicts)
+      : items_(items), conflicts_(conflicts), marked_(items.size(), -1) {}
+
+  Packing place(const Order& order) {
+    conflicts_.clear();
+    by_offset_.clear();
+    std::fill(marked_.begin(), marked_.end(), -1);
+    packing_.offsets.assign(items_.size(), 0);
+    packing_.arena_bytes = 0;
+    for (const std::int32_t item : order) {
+      const std::int64_t offset = best_fit(item);
+      packing_.offsets[index(item)] = offset;
+      packing_.arena_bytes = std::max(packing_.arena_bytes, offset + items_[index(item)].bytes);
+      conflicts_.set_placed(item);
+      insert_by_offset(item);
+    }
+    return packing_;
+  }
+
+  std::int64_t effort() const { return effort_; }
+
+ private:
+  bool below(std::int32_t a, std::int32_t b) const {
+    return std::make_pair(packing_.offsets[index(a)], a) <
+           std::make_pair(packing_.offsets[index(b)], b);
+  }
+
+  /// Fills neighbours_ with the placed conflicting items, by ascending offset.
+  void find_neighbours(std::int32_t item) {
+    neighbours_.clear();
+    conflicts_.placed_conflicts(item, neighbours_);
+    const std::size_t found = neighbours_.size();
+    effort_ += static_cast<std::int64_t>(found) + 1;
+    if (found * static_cast<std::size_t>(std::bit_width(found)) < by_offset_.size()) {
+      std::sort(neighbours_.begin(), neighbours_.end(),
+                [this](std::int32_t a, std::int32_t b) { return below(a, b); });
+      return;
+    }
+    // Nearly everything conflicts: picking from the sorted list is cheaper than sorting.
+    for (const std::int32_t n : neighbours_) marked_[index(n)] = item;
+    neighbours_.clear();
+    for (const std::int32_t n : by_offset_) {
+      if (marked_[index(n)] == item) neighbours_.push_back(n);
+    }
+    effort_ += static_cast<std::int64_t>(by_offset_.size());
+  }
+
+  std::int64_t best_fit(std::int32_t item) {
+    find_neighbours(item);
+    const std::int64_t bytes = items_[index(item)].bytes;
+    std::int64_t cursor = 0;
+    std::int64_t best_offset = -1;
+    std::int64_t best_gap = 0;
+    for (const std::int32_t n : neighbours_) {
+      const std::int64_t offset = packing_.offsets[index(n)];
+      const std::int64_t gap = offset - cursor;
+      if (gap >= bytes && (best_offset < 0 || gap < best_gap)) {
+        best_offset = cursor;
+        best_gap = gap;
+      }
+      cursor = std::max(cursor, offset + items_[index(n)].bytes);
+    }
+    return best_offset >= 0 ? best_offset : cursor;
+  }
+
+  void insert_by_offset(std::int32_t item) {
+    const auto at =
+        std::upper_bound(by_offset_.begin(), by_offset_.end(), item,
+                         [this](std::int32_t a, std::int32_t b) { return below(a, b); });
+    by_offset_.insert(at, item);
+  }
+
+  const std::vector<Item>& items_;
+  Conflicts& conflicts_;
+  Packing packing_;
+  std::vector<std::int32_t> by_offset_;
+  std::vector<std::int32_t> neighbours_;
+  std::vector<std::int32_t> marked_;  ///< the item whose neighbour this was last
+  std::int64_t effort_ = 0;
+};
+
+/// Items by ascending key, ties by position.
+template <class Key>
+Order sorted_by(std::size_t count, Key key) {
+  Order order(count);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::int32_t a, std::int32_t b) { return key(a) < key(b); });
+  return order;
+}
+
+/// For each item the rank of the broadest launch of its life: rank 0 is the launch with most live
+/// bytes. Minimum over a range by a sparse table.
+std::vector<std::int32_t> breadth_ranks(const std::vector<Item>& items, std::size_t launches) {
+  std::vector<std::int64_t> breadth(launches + 1, 0);
+  for (const Item& item : items) {
+    breadth[index(item.lifetime.first)] += item.bytes;
+    breadth[index(item.lifetime.last) + 1] -= item.bytes;
+  }
+  std::partial_sum(breadth.begin(), breadth.end(), breadth.begin());
+  const Order by_breadth = sorted_by(launches, [&](std::int32_t l) { return -breadth[index(l)]; });
+  std::vector<std::vector<std::int32_t>> table(1, std::vector<std::int32_t>(launches));
+  for (std::size_t r = 0; r < launches; ++r) {
+    table[0][index(by_breadth[r])] = static_cast<std::int32_t>(r);
+  }
+  for (std::size_t width = 2; width <= launches; width *= 2) {
+    const auto& half = table.back();
+    std::vector<std::int32_t> level(launches - width + 1);
+    for (std::size_t i = 0; i < level.size(); ++i) {
+      level[i] = std::min(half[i], half[i + width / 2]);
+    }
+    table.push_back(std::move(level));
+  }
+  std::vector<std::int32_t> ranks;
+  ranks.reserve(items.size());
+  for (const Item& item : items) {
+    const std::size_t first = index(item.lifetime.first);
+    const std::size_t span = index(item.lifetime.last) - first + 1;
+    const std::size_t level = static_cast<std::size_t>(std::bit_width(span)) - 1;
+    ranks.push_back(std::min(table[level][first], table[level][first + span - (1ULL << level)]));
+  }
+  return ranks;
+}
+
+/// The greedy orders in the sequence in which they are tried.
+std::vector<std::function<Order()>> greedy_orders(const std::vector<Item>& items,
+                                                  std::size_t launches) {
+  const std::size_t n = items.size();
+  const auto bytes = [&items](std::int32_t i) { return items[index(i)].bytes; };
+  const auto first = [&items](std::int32_t i) { return items[index(i)].lifetime.first; };
+  const auto last = [&items](std::int32_t i) { return items[index(i)].lifetime.last; };
+  const auto span = [=](std::int32_t i) { return std::int64_t{last(i)} - first(i) + 1; };
+  return {
+      // Greedy by size: the largest first.
+      [=] { return sorted_by(n, [=](std::int32_t i) { return std::pair(-bytes(i), first(i)); }); },
+      // Greedy by breadth: what is alive at the most crowded launch first.
+      [=, &items] {
+        const auto ranks = breadth_ranks(items, launches);
+        return sorted_by(n, [&](std::int32_t i) { return std::pair(ranks[index(i)], -bytes(i)); });
+      },
+      // As an allocator at run time would see them.
+      [=] { return sorted_by(n, [=](std::int32_t i) { return std::pair(first(i), -bytes(i)); }); },
+      // The same backwards in time.
+      [=] { return sorted_by(n, [=](std::int32_t i) { return std::pair(-last(i), -bytes(i)); }); },
+      // Long-lived first.
+      [=] { return sorted_by(n, [=](std::int32_t i) { return std::pair(-span(i), -bytes(i)); }); },
+      // Largest area in the plane of bytes and launches first.
+      [=] {
+        return sorted_by(n, [=](std::int32_t i) {
+          return std::pair(-static_cast<double>(bytes(i)) * static_cast<double>(span(i)), first(i));
+        });
+      },
+  };
+}
+
+/// Deterministic pseudo-random numbers (Knuth's MMIX constants); quality hardly matters here.
+class Lcg {
+ public:
+  std::size_t below(std::size_t n) {
+    state_ = state_ * 6364136223846793005ULL + 1442695040888963407ULL;
+    return static_cast<std::size_t>((state_ >> 33) % n);
+  }
+
+ private:
+  std::uint64_t state_ = 20240229;
+};
+
+/// Moves items that touch the top of the arena to earlier places in the order while that helps or
+/// at least doesn't hurt.
+void improve(const std::vector<Item>& items, Placer& placer, Order order, std::int64_t floor_bytes,
+             Packing& best) {
+  Lcg random;
+  Packing current = placer.place(order);
+  const std::int64_t limit = placer.effort() + kSearchEffort;
+  for (int round = 0; round < kSearchRounds && placer.effort() < limit; ++round) {
+    if (best.arena_bytes <= floor_bytes) return;
+    std::vector<std::size_t> top;
+    for (std::size_t at = 0; at < order.size(); ++at) {
+      const std::size_t item = index(order[at]);
+      const bool at_top = current.offsets[item] + items[item].bytes == current.arena_bytes;
+      if (at_top && at > 0) top.push_back(at);
+    }
+    if (top.empty()) return;
+    const std::size_t from = top[random.below(top.size())];
+    const std::size_t to = random.below(from);
+    Order candidate = order;
+    const auto start = candidate.begin();
+    std::rotate(start + static_cast<std::ptrdiff_t>(to), start + static_cast<std::ptrdiff_t>(from),
+                start + static_cast<std::ptrdiff_t>(from) + 1);
+    Packing packing = placer.place(candidate);
+    if (packing.arena_bytes > current.arena_bytes) continue;
+    current = std::move(packing);
+    order = std::move(candidate);
+    if (current.arena_bytes < best.arena_bytes) best = current;
+  }
+}
+
+}  // namespace
+
+Packing pack(const std::vector<Item>& items, Conflicts& conflicts, std::size_t launches,
+             std::int64_t floor_bytes) {
+  Packing best;
+  if (items.empty()) return best;
+  Placer placer(items, conflicts);
+  Order best_order;
+  for (const auto& make_order : greedy_orders(items, launches)) {
+    if (placer.effort() > kOrdersEffort) break;
+    Order order = make_order();
+    Packing packing = placer.place(order);
+    if (best_order.empty() || packing.arena_bytes < best.arena_bytes) {
+      best = std::move(packing);
+      best_order = std::move(order);
+    }
+    if (best.arena_bytes <= floor_bytes) return best;
+  }
+  if (items.size() <= kSearchItems) improve(items, placer, best_order, floor_bytes, best);
+  return best;
+}
+
+}  // namespace monograph::plan

@@ -60,10 +60,12 @@ endmacro()
 # minute a source, so sources that see them are left out.
 if(MONOGRAPH_TIDY)
   find_program(MONOGRAPH_CLANG_TIDY clang-tidy REQUIRED)
+  add_custom_target(monograph_tidy)
 endif()
 function(monograph_tidy target)
   if(MONOGRAPH_TIDY)
     set_property(TARGET ${target} PROPERTY CXX_CLANG_TIDY ${MONOGRAPH_CLANG_TIDY} --quiet)
+    add_dependencies(monograph_tidy ${target})
   endif()
 endfunction()
 

@@ -40,7 +40,7 @@ class Runner {
   /// "node (aten.op.overload)" for launches that allocate on each replay.
   virtual std::vector<std::string> allocating_launches() const { return {}; }
   /// Text of a back-end specific stage, or empty if unknown.
-  virtual std::string dump(std::string_view stage) const { return {}; }
+  virtual std::string dump([[maybe_unused]] std::string_view stage) const { return {}; }
   virtual std::vector<std::string> dump_stages() const { return {}; }
 };
 

@@ -1,0 +1,260 @@
+#include <ATen/EmptyTensor.h>
+#include <ATen/ops/empty_strided.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <monograph/executable.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+
+#include "capture/ir/text.h"
+#include "runtime/exec/executable_impl.h"
+
+namespace monograph {
+namespace {
+
+double milliseconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+      .count();
+}
+
+bool on_cuda(const TensorSpec& spec) {
+  return spec.device.is_cuda();
+}
+
+/// The back end `options` asks for; "auto" goes by where the program's tensors are.
+const exec::Backend& choose_backend(const Program& program, const Options& options) {
+  std::string name = options.backend;
+  if (name == "auto") {
+    const bool cuda = std::ranges::any_of(program.inputs(), on_cuda) ||
+                      std::ranges::any_of(program.outputs(), on_cuda);
+    name = cuda ? "cuda" : "host";
+  }
+  const exec::Backend& backend = exec::find_backend(name);
+  if (backend.unavailable) {
+    const std::string why = backend.unavailable(options);
+    if (!why.empty()) {
+      throw Error(Code::kDeviceUnavailable,
+                  fmt::format("back end '{}' can't be used here: {}", name, why));
+    }
+  }
+  return backend;
+}
+
+exec::Planned plan_program(const Program& program, const exec::Backend& backend) {
+  exec::Planned planned;
+  planned.graph = &program.graph();
+  planned.lowered = lower::lower(*planned.graph, backend.choose);
+  planned.plan = plan::make_plan(planned.lowered.problem, backend.concurrency);
+#ifndef NDEBUG
+  plan::check_plan(planned.plan);
+#endif
+  for (const NamedTensor& weight : program.weights()) {
+    planned.weights.emplace(weight.name, weight.tensor);
+  }
+  planned.inputs = program.inputs();
+  planned.outputs = program.outputs();
+  return planned;
+}
+
+at::Tensor fresh_output(const TensorSpec& spec) {
+  if (spec.device.is_cpu()) {
+    return at::Tensor(at::detail::empty_strided_cpu(spec.sizes, spec.strides, spec.dtype));
+  }
+  return at::empty_strided(spec.sizes, spec.strides,
+                           at::TensorOptions().dtype(spec.dtype).device(spec.device));
+}
+
+bool overlap(const exec::ByteRange& a, const exec::ByteRange& b) noexcept {
+  return a.first < b.second && b.first < a.second;
+}
+
+/// Joins ranges that touch, so that a lookup meets at most one.
+std::vector<exec::ByteRange> merged(std::vector<exec::ByteRange> ranges) {
+  std::erase_if(ranges, [](const exec::ByteRange& r) { return r.first == r.second; });
+  std::ranges::sort(ranges);
+  std::vector<exec::ByteRange> out;
+  for (const exec::ByteRange& r : ranges) {
+    if (!out.empty() && r.first <= out.back().second) {
+      out.back().second = std::max(out.back().second, r.second);
+    } else {
+      out.push_back(r);
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+/// Holds the one permission to replay; throws if it is taken.
+class Executable::Impl::InFlight {
+ public:
+  explicit InFlight(std::atomic<bool>& flag) : flag_(flag) {
+    if (flag_.exchange(true, std::memory_order_acquire)) {
+      throw Error(Code::kInvalidState,
+                  "a replay of this executable is in flight on another thread; an Executable runs "
+                  "one at a time: build one per thread, or use CompiledModule, which waits");
+    }
+  }
+  ~InFlight() { flag_.store(false, std::memory_order_release); }
+  InFlight(const InFlight&) = delete;
+  InFlight& operator=(const InFlight&) = delete;
+
+ private:
+  std::atomic<bool>& flag_;
+};
+
+Executable::Impl::Impl(const Program& program, const Options& options)
+    : program_(program), inputs_(program.inputs(), "input"), outputs_(program.outputs(), "output") {
+  const auto start = std::chrono::steady_clock::now();
+  const exec::Backend& backend = choose_backend(program_, options);
+  planned_ = plan_program(program_, backend);
+  runner_ = backend.build(planned_, options);
+  pin_weights();
+  fill_report(backend);
+  report_.build_ms = milliseconds_since(start);
+}
+
+void Executable::Impl::pin_weights() {
+  std::vector<exec::ByteRange> ranges;
+  for (const NamedTensor& weight : program_.weights()) {
+    if (!weight.tensor.defined() || !weight.tensor.has_storage()) continue;
+    const c10::StorageImpl* storage = weight.tensor.storage().unsafeGetStorageImpl();
+    pins_.push_back({weight.tensor.unsafeGetTensorImpl(), storage, storage->data()});
+    const auto* base = static_cast<const std::byte*>(storage->data());
+    ranges.emplace_back(base, base + storage->nbytes());
+  }
+  weight_ranges_ = merged(std::move(ranges));
+}
+
+void Executable::Impl::check_pins() const {
+  for (const WeightPin& pin : pins_) {
+    const c10::StorageImpl* storage = pin.tensor->unsafe_storage().unsafeGetStorageImpl();
+    if (storage != pin.storage || storage->data() != pin.data) report_moved_weight();
+  }
+}
+
+void Executable::Impl::report_moved_weight() const {
+  for (const NamedTensor& weight : program_.weights()) {
+    if (!weight.tensor.defined() || !weight.tensor.has_storage()) continue;
+    const c10::StorageImpl* storage = weight.tensor.storage().unsafeGetStorageImpl();
+    for (const WeightPin& pin : pins_) {
+      if (pin.tensor != weight.tensor.unsafeGetTensorImpl()) continue;
+      if (pin.storage == storage && pin.data == storage->data()) continue;
+      throw Error(Code::kInvalidState,
+                  fmt::format("weight '{}' lies in other memory than when this executable was "
+                              "built; copy new values in place, or trace and build again",
+                              weight.name));
+    }
+  }
+  throw Error(Code::kInternal, "a weight moved and moved back during a replay");
+}
+
+void Executable::Impl::fill_report(const exec::Backend& backend) {
+  report_.backend = backend.name;
+  report_.nodes_traced = program_.nodes_traced();
+  report_.nodes_final = program_.graph().size();
+  report_.launches = planned_.lowered.launches.size();
+  report_.arena_bytes = planned_.plan.arena_bytes;
+  report_.arena_lower_bound = planned_.plan.lower_bound_bytes;
+  for (const exec::ByteRange& r : weight_ranges_) report_.weight_bytes += r.second - r.first;
+  report_.trace_ms = program_.trace_ms();
+  report_.passes_ms = program_.passes_ms();
+  report_.passes = program_.passes();
+  report_.allocating_launches = runner_->allocating_launches();
+}
+
+void Executable::Impl::check_overlap(const std::vector<at::Tensor>& inputs,
+                                     const std::vector<at::Tensor>& outputs) const {
+  const auto refuse = [&](std::size_t index, const std::string& what) {
+    throw Error(Code::kInvalidArgument,
+                fmt::format("output {} ('{}') overlaps {} in memory; outputs must be memory of "
+                            "their own",
+                            index, outputs_.specs()[index].name, what));
+  };
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const exec::ByteRange out = exec::byte_range(outputs[i]);
+    if (out.first == out.second) continue;
+    for (std::size_t k = 0; k < inputs.size(); ++k) {
+      if (overlap(out, exec::byte_range(inputs[k]))) {
+        refuse(i, fmt::format("input {} ('{}')", k, inputs_.specs()[k].name));
+      }
+    }
+    for (std::size_t k = 0; k < i; ++k) {
+      if (overlap(out, exec::byte_range(outputs[k]))) {
+        refuse(i, fmt::format("output {} ('{}')", k, outputs_.specs()[k].name));
+      }
+    }
+    const auto next = std::ranges::upper_bound(weight_ranges_, out.first, {},
+                                               [](const auto& range) { return range.second; });
+    if (next != weight_ranges_.end() && overlap(out, *next)) refuse(i, "a weight");
+  }
+}
+
+std::vector<at::Tensor> Executable::Impl::run(const std::vector<at::Tensor>& inputs) {
+  const InFlight in_flight(in_flight_);
+  check_pins();
+  std::vector<at::Tensor> outputs;
+  outputs.reserve(outputs_.specs().size());
+  for (const TensorSpec& spec : outputs_.specs()) outputs.push_back(fresh_output(spec));
+  runner_->run(inputs, outputs);
+  return outputs;
+}
+
+void Executable::Impl::run(const std::vector<at::Tensor>& inputs,
+                           const std::vector<at::Tensor>& outputs) {
+  if (!outputs_.matches(outputs)) outputs_.check(outputs);
+  check_overlap(inputs, outputs);
+  const InFlight in_flight(in_flight_);
+  check_pins();
+  // Whoever saved an output for backward must hear that it changed.
+  for (const at::Tensor& output : outputs) {
+    if (!output.is_inference()) output.unsafeGetTensorImpl()->bump_version();
+  }
+  runner_->run(inputs, outputs);
+}
+
+std::string Executable::Impl::dump(std::string_view stage) const {
+  if (stage == "graph") return ir::text(program_.graph());
+  if (stage == "launches") return lower::text(planned_.lowered);
+  if (stage == "plan") return plan::text(planned_.plan);
+  std::vector<std::string> stages = {"graph", "launches", "plan"};
+  for (const std::string& name : runner_->dump_stages()) {
+    if (stage == name) return runner_->dump(stage);
+    stages.push_back(name);
+  }
+  throw Error(Code::kInvalidOption, fmt::format("unknown dump stage '{}'; there are: {}", stage,
+                                                fmt::join(stages, ", ")));
+}
+
+Executable Executable::build(const Program& program, const Options& options) {
+  return Executable(std::make_unique<Impl>(program, options));
+}
+
+Executable::Executable(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Executable::~Executable() = default;
+Executable::Executable(Executable&&) noexcept = default;
+Executable& Executable::operator=(Executable&&) noexcept = default;
+
+std::vector<at::Tensor> Executable::replay(const std::vector<at::Tensor>& inputs) {
+  if (!impl_->inputs().matches(inputs)) impl_->inputs().check(inputs);
+  return impl_->run(inputs);
+}
+
+void Executable::replay(const std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& outputs) {
+  if (!impl_->inputs().matches(inputs)) impl_->inputs().check(inputs);
+  impl_->run(inputs, outputs);
+}
+
+const Program& Executable::program() const {
+  return impl_->program();
+}
+const Report& Executable::report() const {
+  return impl_->report();
+}
+std::string Executable::dump(std::string_view stage) const {
+  return impl_->dump(stage);
+}
+
+}  // namespace monograph

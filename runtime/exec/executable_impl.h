@@ -1,0 +1,59 @@
+// What an Executable is made of; for the session, which checks signatures itself.
+#pragma once
+
+#include <monograph/executable.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/exec/backend.h"
+#include "runtime/exec/signature.h"
+
+namespace monograph {
+
+class Executable::Impl {
+ public:
+  /// See Executable::build.
+  Impl(const Program& program, const Options& options);
+
+  const exec::Signature& inputs() const noexcept { return inputs_; }
+
+  /// The two replays of Executable for inputs that `inputs()` has already accepted. Outputs of the
+  /// second are still checked.
+  std::vector<at::Tensor> run(const std::vector<at::Tensor>& inputs);
+  void run(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs);
+
+  const Program& program() const noexcept { return program_; }
+  const Report& report() const noexcept { return report_; }
+  std::string dump(std::string_view stage) const;
+
+ private:
+  // A weight's address when the plan was built; replay reads it there.
+  struct WeightPin {
+    const c10::TensorImpl* tensor = nullptr;
+    const c10::StorageImpl* storage = nullptr;
+    const void* data = nullptr;
+  };
+  class InFlight;
+
+  void pin_weights();
+  void check_pins() const;
+  [[noreturn]] void report_moved_weight() const;
+  void check_overlap(const std::vector<at::Tensor>& inputs,
+                     const std::vector<at::Tensor>& outputs) const;
+  void fill_report(const exec::Backend& backend);
+
+  Program program_;
+  exec::Planned planned_;
+  exec::Signature inputs_;
+  exec::Signature outputs_;
+  std::vector<WeightPin> pins_;
+  std::vector<exec::ByteRange> weight_ranges_;  // sorted, disjoint
+  std::unique_ptr<exec::Runner> runner_;
+  Report report_;
+  std::atomic<bool> in_flight_ = false;
+};
+
+}  // namespace monograph

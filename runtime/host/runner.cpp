@@ -1,0 +1,43 @@
+#include "runtime/host/runner.h"
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <c10/util/Exception.h>
+#include <monograph/error.h>
+
+namespace monograph::host {
+
+HostRunner::HostRunner(const exec::Planned& planned)
+    : memory_(planned), scope_([this](const ir::Value& value) { return memory_.tensor(value); }) {
+  launches_.reserve(planned.lowered.launches.size());
+  for (const lower::Launch& launch : planned.lowered.launches) {
+    launches_.push_back(bind_call(*launch.node, scope_, memory_.workspace(launch.id)));
+  }
+}
+
+void HostRunner::run(const std::vector<at::Tensor>& inputs,
+                     const std::vector<at::Tensor>& outputs) {
+  for (std::size_t i = 0; i < inputs.size(); ++i) memory_.point_input(i, inputs[i]);
+  for (std::size_t i = 0; i < outputs.size(); ++i) memory_.point_output(i, outputs[i]);
+  const c10::InferenceMode mode;
+  // Casts that autocast made are part of the graph; it must not make them again.
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  std::size_t at = 0;
+  try {
+    for (; at < launches_.size(); ++at) launches_[at].step->run();
+  } catch (const c10::Error& e) {
+    throw Error(Code::kInvalidArgument, "LibTorch's kernel refused its arguments",
+                launches_[at].node, e.what_without_backtrace());
+  }
+}
+
+std::vector<std::string> HostRunner::allocating_launches() const {
+  std::vector<std::string> out;
+  for (const BoundLaunch& launch : launches_) {
+    if (!launch.allocating.empty()) out.push_back(launch.allocating);
+  }
+  return out;
+}
+
+}  // namespace monograph::host

@@ -1,0 +1,50 @@
+#include "runtime/session/guards.h"
+
+#include <ATen/Context.h>
+#include <ATen/autocast_mode.h>
+#include <ATen/core/Tensor.h>
+#include <c10/core/DefaultDtype.h>
+#include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+
+namespace monograph::session {
+
+std::vector<std::int64_t> mode_words() {
+  const at::Context& context = at::globalContext();
+  std::vector<std::int64_t> words = {
+      c10::GradMode::is_enabled(),
+      c10::InferenceMode::is_enabled(),
+      static_cast<std::int64_t>(c10::typeMetaToScalarType(c10::get_default_dtype())),
+      context.deterministicAlgorithms(),
+      context.deterministicCuDNN(),
+      context.benchmarkCuDNN(),
+      static_cast<std::int64_t>(context.float32MatmulPrecision()),
+  };
+  for (const at::DeviceType device : {at::kCPU, at::kCUDA}) {
+    const bool on = at::autocast::is_autocast_enabled(device);
+    words.push_back(on);
+    words.push_back(on ? static_cast<std::int64_t>(at::autocast::get_autocast_dtype(device)) : -1);
+  }
+  return words;
+}
+
+WeightGuard::State WeightGuard::state_of(const at::Tensor& t) noexcept {
+  if (!t.defined() || !t.has_storage()) return {t.unsafeGetTensorImpl(), nullptr, nullptr, 0};
+  const c10::StorageImpl* storage = t.storage().unsafeGetStorageImpl();
+  return {t.unsafeGetTensorImpl(), storage, storage->data(),
+          t.is_inference() ? 0 : t.unsafeGetTensorImpl()->version_counter().current_version()};
+}
+
+WeightGuard::WeightGuard(const std::vector<NamedTensor>& tensors) {
+  states_.reserve(tensors.size());
+  for (const NamedTensor& named : tensors) states_.push_back(state_of(named.tensor));
+}
+
+bool WeightGuard::holds(const std::vector<NamedTensor>& tensors) const noexcept {
+  return std::ranges::equal(states_, tensors, {}, {},
+                            [](const NamedTensor& named) { return state_of(named.tensor); });
+}
+
+}  // namespace monograph::session

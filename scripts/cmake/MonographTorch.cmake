@@ -1,4 +1,4 @@
-# Imported targets for LibTorch and the CUDA libraries that travel with its wheel.
+# Imported targets for LibTorch.
 #
 #   monograph::torch       headers, libtorch_cpu, libc10: all that CPU inference needs
 #   monograph::torch_cuda  the same and LibTorch's CUDA half; only if this torch has one
@@ -6,9 +6,14 @@
 # find_package(Torch) isn't used: a CUDA build of torch makes it demand nvcc, which nothing here
 # needs. The same file is installed with the package, where it serves find_package(monograph).
 #
-# Reads: MONOGRAPH_TORCH_DIR  the torch folder of a Python environment or an unpacked LibTorch
-#        MONOGRAPH_PYTHON     a Python whose torch is used if MONOGRAPH_TORCH_DIR is empty
-include_guard(GLOBAL)
+# Reads: MONOGRAPH_TORCH_DIR     the torch folder of a Python environment or an unpacked LibTorch
+#        MONOGRAPH_PYTHON        a Python whose torch is used if MONOGRAPH_TORCH_DIR is empty
+#        MONOGRAPH_TORCH_HINT    a torch folder to try before searching further
+#        MONOGRAPH_TORCH_WANTED  version it must have, e.g. 2.11.0; empty: any
+# Sets:  MONOGRAPH_TORCH_DIR, MONOGRAPH_TORCH_VERSION
+if(TARGET monograph::torch)
+  return()
+endif()
 
 set(MONOGRAPH_TORCH_DIR "" CACHE PATH "Folder of torch: holds include/ and lib/libtorch_cpu.so")
 set(MONOGRAPH_PYTHON "" CACHE FILEPATH "Python whose torch is used if MONOGRAPH_TORCH_DIR is empty")
@@ -25,35 +30,63 @@ function(monograph_torch_of_python python out)
   endif()
 endfunction()
 
-function(monograph_find_torch)
+# First of the places listed in the head of this file that has a torch.
+function(monograph_find_torch out)
+  set(${out} "${MONOGRAPH_TORCH_DIR}" PARENT_SCOPE)
   if(MONOGRAPH_TORCH_DIR)
     return()
   endif()
   set(pythons ${MONOGRAPH_PYTHON})
   if(NOT pythons)
-    file(GLOB local ${PROJECT_SOURCE_DIR}/.venv/bin/python)
-    set(pythons ${local} python3 python)
+    if(MONOGRAPH_TORCH_HINT AND EXISTS "${MONOGRAPH_TORCH_HINT}/lib/libtorch_cpu.so")
+      set(${out} "${MONOGRAPH_TORCH_HINT}" PARENT_SCOPE)
+      return()
+    endif()
+    file(GLOB pythons ${PROJECT_SOURCE_DIR}/.venv/bin/python)
+    list(APPEND pythons python3 python)
   endif()
   foreach(python IN LISTS pythons)
     monograph_torch_of_python(${python} found)
     if(found)
-      set(MONOGRAPH_TORCH_DIR ${found} CACHE PATH "" FORCE)
+      set(${out} "${found}" PARENT_SCOPE)
       return()
     endif()
   endforeach()
 endfunction()
 
-monograph_find_torch()
-if(NOT EXISTS "${MONOGRAPH_TORCH_DIR}/lib/libtorch_cpu.so")
-  set(_message "No torch with lib/libtorch_cpu.so in MONOGRAPH_TORCH_DIR='${MONOGRAPH_TORCH_DIR}'. "
-    "Set it to the torch folder of a Python environment or of an unpacked LibTorch.")
-  string(CONCAT _message ${_message})
+# Says why there is no LibTorch: as find_package wants to hear it, or by stopping.
+macro(monograph_no_torch)
+  string(CONCAT _message ${ARGN})
   if(CMAKE_FIND_PACKAGE_NAME)
     set(${CMAKE_FIND_PACKAGE_NAME}_FOUND FALSE)
     set(${CMAKE_FIND_PACKAGE_NAME}_NOT_FOUND_MESSAGE "${_message}")
     return()
+  else()
+    message(FATAL_ERROR "${_message}")
   endif()
-  message(FATAL_ERROR "${_message}")
+endmacro()
+
+monograph_find_torch(_found)
+if(NOT EXISTS "${_found}/lib/libtorch_cpu.so")
+  monograph_no_torch("No torch with lib/libtorch_cpu.so in '${_found}'. Set MONOGRAPH_TORCH_DIR to "
+    "the torch folder of a Python environment or of an unpacked LibTorch.")
+endif()
+set(MONOGRAPH_TORCH_DIR "${_found}" CACHE PATH "" FORCE)
+
+file(GLOB_RECURSE _version_headers ${MONOGRAPH_TORCH_DIR}/include/torch/headeronly/version.h
+  ${MONOGRAPH_TORCH_DIR}/include/torch/csrc/api/include/torch/version.h)
+set(MONOGRAPH_TORCH_VERSION "")
+foreach(_header IN LISTS _version_headers)
+  file(STRINGS ${_header} _lines REGEX "define TORCH_VERSION_(MAJOR|MINOR|PATCH) ")
+  if(_lines)
+    string(REGEX REPLACE "[^0-9]+([0-9]+)" "\\1." _digits "${_lines}")
+    string(REGEX REPLACE "^([0-9]+\\.[0-9]+\\.[0-9]+).*" "\\1" MONOGRAPH_TORCH_VERSION "${_digits}")
+  endif()
+endforeach()
+# LibTorch keeps no C++ ABI across versions.
+if(MONOGRAPH_TORCH_WANTED AND NOT MONOGRAPH_TORCH_VERSION STREQUAL MONOGRAPH_TORCH_WANTED)
+  monograph_no_torch("Built with torch ${MONOGRAPH_TORCH_WANTED}, but ${MONOGRAPH_TORCH_DIR} is "
+    "torch ${MONOGRAPH_TORCH_VERSION}. Set MONOGRAPH_TORCH_DIR to a ${MONOGRAPH_TORCH_WANTED}.")
 endif()
 
 add_library(monograph::torch INTERFACE IMPORTED GLOBAL)

@@ -163,6 +163,10 @@ void StorageIndex::add(Node& node, std::int32_t position, std::int32_t last_use)
   }
 }
 
+void StorageIndex::move(const Node& node, std::int32_t position) {
+  facts(node).position = position;
+}
+
 void StorageIndex::forget(const Node& node) {
   facts(node).node = nullptr;
 }

@@ -53,6 +53,8 @@ class StorageIndex {
 
   /// A node created since then, standing at `position` and used until `last_use`.
   void add(Node& node, std::int32_t position, std::int32_t last_use = -1);
+  /// A known node, now standing at `position`.
+  void move(const Node& node, std::int32_t position);
   /// `node` is about to be erased.
   void forget(const Node& node);
   /// Moves every value in `from` to `to`, in the graph and here, together with what is known of

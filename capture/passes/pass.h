@@ -26,6 +26,9 @@ class ConstantEvaluator {
   /// Runs `node`, whose tensor arguments are all get_attr nodes, and keeps its results as new
   /// named constants. nullopt: declined (too large, random, unknown operator); the graph stays.
   virtual std::optional<std::vector<FoldedConstant>> evaluate(const ir::Node& node) = 0;
+  /// The constant `attr` from an earlier `evaluate` is no longer wanted: nothing in the graph reads
+  /// it. An evaluator may free it or, as by default, leave that to whoever collects the weights.
+  virtual void discard(const std::string& attr) { static_cast<void>(attr); }
 };
 
 struct PassContext {

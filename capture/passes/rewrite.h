@@ -1,0 +1,63 @@
+// What several passes need to take a graph apart and put it together again.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "capture/ir/analysis.h"
+#include "capture/ir/graph.h"
+
+namespace monograph::passes {
+
+/// "aten.add_.Tensor" in its parts; views into the target.
+struct Target {
+  std::string_view space;     ///< "aten"
+  std::string_view op;        ///< "add_"
+  std::string_view overload;  ///< "Tensor"
+};
+/// nullopt for a name without three parts (getitem, fusions).
+std::optional<Target> split_target(std::string_view target) noexcept;
+
+/// True for a call to `aten.<op>` in any overload.
+bool is_aten(const ir::Node& node, std::string_view op) noexcept;
+
+/// The node at positional argument `index`, or nullptr.
+ir::Node* node_arg(const ir::Node& node, std::size_t index) noexcept;
+/// Positional argument `index`, else keyword argument `name`, else nullptr.
+const ir::Arg* find_arg(const ir::Node& node, std::size_t index, std::string_view name) noexcept;
+
+/// True if `arg` is absent (nullptr), or the number 1 in any spelling.
+bool is_one_or_absent(const ir::Arg* arg) noexcept;
+
+/// True for c64 and c128, whose tensors may carry a lazy conjugation that types don't show.
+bool is_complex(ir::DType dtype) noexcept;
+
+/// The nodes in `node`'s arguments and keyword arguments, in order, with repetitions.
+std::vector<ir::Node*> inputs_of(const ir::Node& node);
+
+/// `arg` with every node replaced by `replace(node)`.
+template <class Fn>
+ir::Arg map_nodes(const ir::Arg& arg, Fn&& replace) {
+  if (const auto* node = arg.get_if<ir::Node*>()) return ir::Arg(replace(*node));
+  const auto* list = arg.get_if<ir::Arg::List>();
+  if (list == nullptr) return arg;
+  ir::Arg::List mapped;
+  mapped.reserve(list->size());
+  for (const ir::Arg& a : *list) mapped.push_back(map_nodes(a, replace));
+  return mapped;
+}
+
+/// Module path and source location of a node that takes the place of `from`.
+void copy_origin(const ir::Node& from, ir::Node& to);
+
+/// "%mm + %add" for notes.
+std::string names(const std::vector<const ir::Node*>& nodes);
+
+/// Every use of `from` becomes a use of `to`, and `from` is erased, in the graph and the index.
+void replace_and_erase(ir::Graph& graph, ir::StorageIndex& index, ir::Node* from, ir::Node* to);
+
+}  // namespace monograph::passes

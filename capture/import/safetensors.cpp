@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <monograph/error.h>
 #include <sys/mman.h>
 #include <sys/stat.h>

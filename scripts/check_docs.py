@@ -113,9 +113,11 @@ def read_file(name):
 
 def fix_snippets(path):
     def replace(match):
-        file, name, shown = match.groups()
-        wanted = region(read_file(file) or "", name)
-        return match[0] if wanted is None else match[0].replace(shown, wanted)
+        wanted = region(read_file(match[1]) or "", match[2])
+        if wanted is None:
+            return match[0]
+        before, after = match.start(3) - match.start(), match.end(3) - match.start()
+        return match[0][:before] + wanted + match[0][after:]
 
     text = (ROOT / path).read_text(encoding="utf-8")
     fixed = SNIPPET.sub(replace, text)

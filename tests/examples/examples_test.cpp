@@ -83,7 +83,7 @@ std::string call_anyway(const torch::Tensor& x) {
   try {
     compiled({x});
   } catch (const monograph::RejectedError& error) {
-    return error.rejection().to_string();
+    return error.what();  // error.rejection() has each part by itself
   } catch (const monograph::Error& error) {
     return std::string("fault ") + error.what();
   }

@@ -26,13 +26,13 @@ ROOMS = {
     "runtime/base": set(),
     "capture/ir": BASE,
     "capture/passes": BASE | {"capture/ir"},
-    "capture/import": BASE | {"capture/ir"},
+    "capture/import": BASE | {"capture/ir", "capture/trace/convert.h"},
     "capture/trace": BASE | {"capture/ir"},
     "runtime/plan": BASE,
     "kernels": BASE,
     "runtime/lower": BASE | {"capture/ir", "runtime/plan", "kernels"},
     "runtime/exec": BASE | {"capture/ir", "runtime/plan", "runtime/lower"},
-    # Back ends share the tracer's translation of arguments, nothing else of it.
+    # Importers and back ends share the tracer's translation of types, nothing else of it.
     "runtime/host": BASE | {"capture/ir", "runtime/plan", "runtime/lower", "runtime/exec",
                             "capture/trace/convert.h"},
     "runtime/cuda": BASE | {"capture/ir", "runtime/plan", "runtime/lower", "runtime/exec", "kernels"},

@@ -1,0 +1,156 @@
+// What every kernel includes first. Under NVRTC and nvcc: names for the few things that have no
+// portable spelling. For architecture `virtual` the same names come from the emulator.
+#pragma once
+
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+
+#define KERNEL_EXPORT(fn)
+
+namespace mg {
+
+/// Storage types of the halves; arithmetic is done in float.
+struct alignas(2) f16 {
+  unsigned short bits;
+};
+struct alignas(2) bf16 {
+  unsigned short bits;
+};
+
+// --- programmatic dependent launch ---
+/// Blocks until every launch this one depends on has finished and its writes are visible.
+__device__ __forceinline__ void pdl_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+/// Lets dependents start as soon as every block has said so (or exited).
+__device__ __forceinline__ void pdl_launch() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// --- conversions, round to nearest even; NaN stays NaN ---
+__device__ __forceinline__ float to_float(float v) {
+  return v;
+}
+__device__ __forceinline__ float to_float(bf16 v) {
+  return __uint_as_float(static_cast<unsigned>(v.bits) << 16);
+}
+__device__ __forceinline__ float to_float(f16 v) {
+  float f;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(v.bits));
+  return f;
+}
+__device__ __forceinline__ bf16 float_to_bf16(float v) {
+  bf16 r;
+#if __CUDA_ARCH__ >= 900
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r.bits) : "f"(v));
+#else
+  const unsigned u = __float_as_uint(v);
+  r.bits = static_cast<unsigned short>(v != v ? 0x7fffu : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+#endif
+  return r;
+}
+__device__ __forceinline__ f16 float_to_f16(float v) {
+  f16 r;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r.bits) : "f"(v));
+  return r;
+}
+
+// --- memory ---
+/// Read-only 16-byte load that doesn't displace what L1 holds: for weights read once.
+__device__ __forceinline__ uint4 load_stream(const uint4* p) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p));
+  return v;
+}
+/// Load through L2: for what other blocks or launches have written.
+template <class T>
+__device__ __forceinline__ T load_coherent(const T* p) {
+  return __ldcg(p);
+}
+
+}  // namespace mg
+
+#else
+#include "mg_virtual.h"  // from the emulator's include path
+#endif
+
+namespace mg {
+
+template <class T>
+__device__ __forceinline__ T from_float(float v);
+template <>
+__device__ __forceinline__ float from_float<float>(float v) {
+  return v;
+}
+template <>
+__device__ __forceinline__ bf16 from_float<bf16>(float v) {
+  return float_to_bf16(v);
+}
+template <>
+__device__ __forceinline__ f16 from_float<f16>(float v) {
+  return float_to_f16(v);
+}
+
+__device__ __forceinline__ float warp_sum(float v) {
+#pragma unroll
+  for (int d = 16; d > 0; d >>= 1) v += __shfl_xor_sync(0xffffffffu, v, d);
+  return v;
+}
+__device__ __forceinline__ float warp_max(float v) {
+#pragma unroll
+  for (int d = 16; d > 0; d >>= 1) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, d));
+  return v;
+}
+
+/// 16 bytes as elements: unpack to float, compute, pack.
+template <class T>
+struct Vec {
+  static constexpr int kWidth = 16 / static_cast<int>(sizeof(T));
+};
+__device__ __forceinline__ void unpack(const uint4& q, float (&v)[4], const float*) {
+  v[0] = __uint_as_float(q.x);
+  v[1] = __uint_as_float(q.y);
+  v[2] = __uint_as_float(q.z);
+  v[3] = __uint_as_float(q.w);
+}
+__device__ __forceinline__ void unpack(const uint4& q, float (&v)[8], const bf16*) {
+  const unsigned w[4] = {q.x, q.y, q.z, q.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    v[2 * i] = __uint_as_float(w[i] << 16);
+    v[2 * i + 1] = __uint_as_float(w[i] & 0xffff0000u);
+  }
+}
+__device__ __forceinline__ void unpack(const uint4& q, float (&v)[8], const f16*) {
+  const unsigned w[4] = {q.x, q.y, q.z, q.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    f16 lo;
+    f16 hi;
+    lo.bits = static_cast<unsigned short>(w[i]);
+    hi.bits = static_cast<unsigned short>(w[i] >> 16);
+    v[2 * i] = to_float(lo);
+    v[2 * i + 1] = to_float(hi);
+  }
+}
+__device__ __forceinline__ uint4 pack(const float (&v)[4], const float*) {
+  return make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]),
+                    __float_as_uint(v[3]));
+}
+template <class T>
+__device__ __forceinline__ uint4 pack(const float (&v)[8], const T*) {
+  unsigned w[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    w[i] = from_float<T>(v[2 * i]).bits |
+           (static_cast<unsigned>(from_float<T>(v[2 * i + 1]).bits) << 16);
+  }
+  return make_uint4(w[0], w[1], w[2], w[3]);
+}
+
+}  // namespace mg

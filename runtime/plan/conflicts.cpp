@@ -39,28 +39,45 @@ class IntervalConflicts final : public Conflicts {
     }
   }
 
-  void placed_conflicts(std::int32_t item, std::vector<std::int32_t>& out) const override {
+  bool placed_conflicts(std::int32_t item, std::size_t limit,
+                        std::vector<std::int32_t>& out) const override {
     const auto starts_after = [this](std::int64_t value, std::int32_t other) {
       return value < first_[index(other)];
     };
     const auto end =
         std::upper_bound(by_first_.begin(), by_first_.end(), last_[index(item)], starts_after);
-    collect(1, 0, leaves_, index(end - by_first_.begin()), first_[index(item)], out);
+    const Query query{index(end - by_first_.begin()), first_[index(item)], out.size() + limit};
+    collect(1, 0, leaves_, query, out);
+    return out.size() <= query.most;
+  }
+
+  void filter(std::int32_t item, const std::vector<std::int32_t>& candidates,
+              std::vector<std::int32_t>& out) const override {
+    const std::int64_t first = first_[index(item)];
+    const std::int64_t last = last_[index(item)];
+    for (const std::int32_t c : candidates) {
+      if (first_[index(c)] <= last && first <= last_[index(c)]) out.push_back(c);
+    }
   }
 
  private:
   static constexpr std::int64_t kNothing = std::int64_t{-1} << 40;
 
-  /// Placed items among leaves [begin, begin + width) below `limit` that end at `from` or later.
-  void collect(std::size_t node, std::size_t begin, std::size_t width, std::size_t limit,
-               std::int64_t from, std::vector<std::int32_t>& out) const {
-    if (begin >= limit || tree_[node] < from) return;
+  struct Query {
+    std::size_t leaf_end;  ///< later leaves start too late
+    std::int64_t from;     ///< what ends before this is over
+    std::size_t most;      ///< size of the result at which to give up
+  };
+
+  void collect(std::size_t node, std::size_t begin, std::size_t width, const Query& query,
+               std::vector<std::int32_t>& out) const {
+    if (begin >= query.leaf_end || tree_[node] < query.from || out.size() > query.most) return;
     if (width == 1) {
       out.push_back(by_first_[begin]);
       return;
     }
-    collect(2 * node, begin, width / 2, limit, from, out);
-    collect(2 * node + 1, begin + width / 2, width / 2, limit, from, out);
+    collect(2 * node, begin, width / 2, query, out);
+    collect(2 * node + 1, begin + width / 2, width / 2, query, out);
   }
 
   std::vector<std::int64_t> first_;
@@ -128,12 +145,24 @@ class MatrixConflicts final : public Conflicts {
     placed_[rank / 64] |= std::uint64_t{1} << (rank % 64);
   }
 
-  void placed_conflicts(std::int32_t item, std::vector<std::int32_t>& out) const override {
+  bool placed_conflicts(std::int32_t item, std::size_t limit,
+                        std::vector<std::int32_t>& out) const override {
     const std::uint64_t* ordered = row(rank_of_[index(item)]);
-    for (std::size_t w = 0; w < words_; ++w) {
+    const std::size_t most = out.size() + limit;
+    for (std::size_t w = 0; w < words_ && out.size() <= most; ++w) {
       for (std::uint64_t bits = placed_[w] & ~ordered[w]; bits != 0; bits &= bits - 1) {
         out.push_back(item_of_[w * 64 + static_cast<std::size_t>(std::countr_zero(bits))]);
       }
+    }
+    return out.size() <= most;
+  }
+
+  void filter(std::int32_t item, const std::vector<std::int32_t>& candidates,
+              std::vector<std::int32_t>& out) const override {
+    const std::uint64_t* ordered = row(rank_of_[index(item)]);
+    for (const std::int32_t c : candidates) {
+      const std::size_t rank = rank_of_[index(c)];
+      if ((ordered[rank / 64] >> (rank % 64) & 1U) == 0) out.push_back(c);
     }
   }
 

@@ -18,7 +18,7 @@ std::size_t index(std::int64_t i) {
 }
 
 /// Effort is counted in visited conflicts, never in time, so that results are reproducible.
-constexpr std::int64_t kOrdersEffort = 40'000'000;
+constexpr std::int64_t kOrdersEffort = 10'000'000;
 constexpr std::int64_t kSearchEffort = 4'000'000;
 constexpr int kSearchRounds = 400;
 constexpr std::size_t kSearchItems = 2048;
@@ -27,12 +27,12 @@ constexpr std::size_t kSearchItems = 2048;
 class Placer {
  public:
   Placer(const std::vector<Item>& items, Conflicts& conflicts)
-      : items_(items), conflicts_(conflicts), marked_(items.size(), -1) {}
+      : items_(items), conflicts_(conflicts) {}
 
   Packing place(const Order& order) {
     conflicts_.clear();
     by_offset_.clear();
-    std::fill(marked_.begin(), marked_.end(), -1);
+    crowded_ = false;
     packing_.offsets.assign(items_.size(), 0);
     packing_.arena_bytes = 0;
     for (const std::int32_t item : order) {
@@ -53,24 +53,25 @@ class Placer {
            std::make_pair(packing_.offsets[index(b)], b);
   }
 
-  /// Fills neighbours_ with the placed conflicting items, by ascending offset.
+  /// Fills neighbours_ with the placed conflicting items, by ascending offset. Few are looked up
+  /// and sorted, many are picked from the sorted list of all; the last item tells which to expect.
   void find_neighbours(std::int32_t item) {
     neighbours_.clear();
-    conflicts_.placed_conflicts(item, neighbours_);
-    const std::size_t found = neighbours_.size();
-    effort_ += static_cast<std::int64_t>(found) + 1;
-    if (found * static_cast<std::size_t>(std::bit_width(found)) < by_offset_.size()) {
-      std::sort(neighbours_.begin(), neighbours_.end(),
-                [this](std::int32_t a, std::int32_t b) { return below(a, b); });
-      return;
+    const std::size_t few =
+        by_offset_.size() / static_cast<std::size_t>(std::bit_width(by_offset_.size() | 1U)) + 8;
+    if (!crowded_) {
+      crowded_ = !conflicts_.placed_conflicts(item, few, neighbours_);
+      effort_ += static_cast<std::int64_t>(neighbours_.size()) + 1;
+      if (!crowded_) {
+        std::sort(neighbours_.begin(), neighbours_.end(),
+                  [this](std::int32_t a, std::int32_t b) { return below(a, b); });
+        return;
+      }
+      neighbours_.clear();
     }
-    // Nearly everything conflicts: picking from the sorted list is cheaper than sorting.
-    for (const std::int32_t n : neighbours_) marked_[index(n)] = item;
-    neighbours_.clear();
-    for (const std::int32_t n : by_offset_) {
-      if (marked_[index(n)] == item) neighbours_.push_back(n);
-    }
+    conflicts_.filter(item, by_offset_, neighbours_);
     effort_ += static_cast<std::int64_t>(by_offset_.size());
+    crowded_ = neighbours_.size() > few / 2;
   }
 
   std::int64_t best_fit(std::int32_t item) {
@@ -103,7 +104,7 @@ class Placer {
   Packing packing_;
   std::vector<std::int32_t> by_offset_;
   std::vector<std::int32_t> neighbours_;
-  std::vector<std::int32_t> marked_;  ///< the item whose neighbour this was last
+  bool crowded_ = false;
   std::int64_t effort_ = 0;
 };
 

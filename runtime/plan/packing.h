@@ -25,8 +25,13 @@ class Conflicts {
   /// Forgets what was placed.
   virtual void clear() = 0;
   virtual void set_placed(std::int32_t item) = 0;
-  /// Appends the placed items that conflict with `item`, in no particular but a fixed order.
-  virtual void placed_conflicts(std::int32_t item, std::vector<std::int32_t>& out) const = 0;
+  /// Appends the placed items that conflict with `item`, in no particular but a fixed order; stops
+  /// and returns false once there are more than `limit`.
+  virtual bool placed_conflicts(std::int32_t item, std::size_t limit,
+                                std::vector<std::int32_t>& out) const = 0;
+  /// Appends those of `candidates` that conflict with `item`, in the same order.
+  virtual void filter(std::int32_t item, const std::vector<std::int32_t>& candidates,
+                      std::vector<std::int32_t>& out) const = 0;
 };
 
 /// Items conflict if their closed intervals [first, last] overlap. A query costs

@@ -1,0 +1,101 @@
+// Cost on large problems. Limits are generous: they catch quadratic growth, not slow machines.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <ctime>
+#include <iostream>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/plan/plan.h"
+#include "tests/plan/problems.h"
+#include "tests/plan/simulator.h"
+
+namespace monograph::plan {
+namespace {
+
+/// Median of five runs, in milliseconds of processor time: other processes don't count.
+double planning_ms(const Problem& problem, Concurrency mode) {
+  std::vector<double> times;
+  for (int i = 0; i < 5; ++i) {
+    Problem copy = problem;
+    const std::clock_t start = std::clock();
+    const Plan plan = make_plan(std::move(copy), mode);
+    const std::clock_t end = std::clock();
+    EXPECT_GE(plan.arena_bytes, plan.lower_bound_bytes);
+    times.push_back(1000.0 * static_cast<double>(end - start) / CLOCKS_PER_SEC);
+  }
+  std::sort(times.begin(), times.end());
+  return times[times.size() / 2];
+}
+
+Problem independent(int launches) {
+  testing::Builder b;
+  const BufferId in = b.input(64);
+  std::vector<BufferId> results;
+  for (int i = 0; i < launches; ++i) {
+    results.push_back(b.intermediate(256 * (1 + i % 7)));
+    b.launch({in}, {results.back()});
+  }
+  b.launch(results, {b.output(64)});
+  return b.take();
+}
+
+class Scale : public ::testing::TestWithParam<Concurrency> {};
+
+TEST_P(Scale, TenThousandLaunchesPlanWellBelowASecond) {
+  const std::vector<std::pair<std::string, Problem>> problems{
+      {"synthetic, fan-in 4, window 20", testing::synthetic(10000, 4, 20, 1)},
+      {"synthetic, fan-in 3, window 2000", testing::synthetic(10000, 3, 2000, 2)},
+      {"transformer, 833 layers", testing::transformer(833, 128, 384, 1536)},
+      {"10,000 independent launches, one join", independent(10000)},
+  };
+  for (const auto& [name, problem] : problems) {
+    const double ms = planning_ms(problem, GetParam());
+    const Plan plan = make_plan(problem, GetParam());
+    std::cout << name << ": " << problem.launches.size() << " launches, " << plan.edges.size()
+              << " edges, " << ms << " ms, arena/bound "
+              << static_cast<double>(plan.arena_bytes) / static_cast<double>(plan.lower_bound_bytes)
+              << "\n";
+    EXPECT_LT(ms, 1000) << name;
+  }
+}
+
+TEST_P(Scale, TwiceTheLaunchesCostAboutTwiceTheTime) {
+  const double small = planning_ms(testing::synthetic(10000, 4, 20, 3), GetParam());
+  const double large = planning_ms(testing::synthetic(20000, 4, 20, 3), GetParam());
+  std::cout << "10,000 launches: " << small << " ms, 20,000 launches: " << large << " ms, ratio "
+            << large / small << "\n";
+  EXPECT_LT(large, 3 * small + 5);
+}
+
+TEST_P(Scale, LargePlansPassTheCheck) {
+  for (const Problem& problem :
+       {testing::synthetic(2500, 4, 20, 4), testing::synthetic(2500, 4, 1000, 5),
+        testing::transformer(200, 16, 64, 256), independent(1000)}) {
+    EXPECT_NO_THROW(check_plan(make_plan(problem, GetParam())));
+  }
+}
+
+/// Beyond the limit of the exact conflict matrix; too large for the brute-force check.
+TEST(Scale, VeryLargeGraphPlansRunInAnyOrder) {
+  const Plan plan = make_plan(testing::synthetic(20000, 3, 20, 6), Concurrency::kGraph);
+  std::cout << "arena/bound "
+            << static_cast<double>(plan.arena_bytes) / static_cast<double>(plan.lower_bound_bytes)
+            << "\n";
+  std::mt19937_64 random(61);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(testing::simulate(plan, testing::random_schedule(plan, random)), "");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, Scale,
+                         ::testing::Values(Concurrency::kSequential, Concurrency::kGraph),
+                         [](const auto& mode) {
+                           return mode.param == Concurrency::kGraph ? "Graph" : "Sequential";
+                         });
+
+}  // namespace
+}  // namespace monograph::plan

@@ -1,0 +1,50 @@
+#include "runtime/cuda/graph/arena.h"
+
+#include <fmt/format.h>
+#include <monograph/error.h>
+
+namespace monograph::cuda {
+
+std::shared_ptr<Arena> Arena::create(ContextRef context, std::size_t reserve_bytes) {
+  std::shared_ptr<Arena> arena(new Arena(context));
+  if (context->info().virtual_memory && context->driver().has(Feature::kVirtualMemory)) {
+    arena->reservation_ = Reservation::reserve(context, reserve_bytes);
+  }
+  return arena;
+}
+
+Arena::~Arena() {
+  // Unmapping doesn't wait for work in flight; a failed wait means that the context is lost, and
+  // with it the memory.
+  const CurrentContext current(*context_, CurrentContext::kNoThrow);
+  (void)context_->driver().CtxSynchronize.raw();
+}
+
+CUdeviceptr Arena::ensure(std::size_t bytes, const std::string& shape) {
+  const std::lock_guard lock(mutex_);
+  try {
+    if (reservation_) {
+      reservation_.grow_to(bytes);
+      return reservation_.base();
+    }
+    if (bytes > buffer_.bytes()) {
+      if (buffer_) {
+        throw Error(Code::kDeviceOutOfMemory,
+                    fmt::format("this device can't grow an arena in place from {} to {} bytes",
+                                buffer_.bytes(), bytes));
+      }
+      buffer_ = DeviceBuffer::allocate(context_, bytes, "arena");
+    }
+    return bytes == 0 ? 0 : buffer_.get();
+  } catch (const Error& e) {
+    throw Error(e.code(), fmt::format("arena of {} for {}: {}", bytes, shape, e.message()),
+                e.node(), e.driver_text());
+  }
+}
+
+std::size_t Arena::committed() const {
+  const std::lock_guard lock(mutex_);
+  return reservation_ ? reservation_.committed() : buffer_.bytes();
+}
+
+}  // namespace monograph::cuda

@@ -1,0 +1,104 @@
+#include "runtime/cuda/graph/capture_scope.h"
+
+#include <monograph/error.h>
+
+#include <exception>
+#include <mutex>
+
+namespace monograph::cuda {
+namespace {
+
+/// One capture at a time in the process: libraries share handles and workspaces across threads.
+std::mutex& capture_lock() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+[[noreturn]] void fail(const std::string& why, const std::string& node,
+                       const std::string& driver_text = {}) {
+  throw Error(Code::kDeviceCaptureFailed, why, node, driver_text);
+}
+
+/// before_capture / after_capture in pairs.
+class Bracket {
+ public:
+  Bracket(LibraryCall& call, CUstream stream) : call_(call), stream_(stream) {
+    call_.before_capture(stream_);
+  }
+  ~Bracket() { call_.after_capture(stream_); }
+  Bracket(const Bracket&) = delete;
+  Bracket& operator=(const Bracket&) = delete;
+
+ private:
+  LibraryCall& call_;
+  CUstream stream_;
+};
+
+void warm_up(LibraryCall& call, CUstream stream, const Driver& driver) {
+  for (int i = 0; i < call.warm_up_runs(); ++i) call.enqueue(stream);
+  driver.StreamSynchronize(stream);
+}
+
+/// Captures into `graph`. The driver's refusal of the capture wins over what `enqueue` threw
+/// because of it only if enqueue threw nothing.
+void capture(LibraryCall& call, CUstream stream, Graph& graph, const std::string& node) {
+  graph.begin_capture(stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+  std::exception_ptr thrown;
+  try {
+    call.enqueue(stream);
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  try {
+    graph.end_capture();
+  } catch (const Error& e) {
+    if (!thrown) {
+      fail(
+          "the library call did something that can't be captured (synchronised, allocated or "
+          "freed memory, or left work on another stream unjoined)",
+          node, e.driver_text());
+    }
+  }
+  if (thrown) std::rethrow_exception(thrown);
+}
+
+void inspect(CapturedCall& captured, const std::string& node) {
+  for (const CUgraphNode n : captured.graph.nodes()) {
+    switch (captured.graph.type(n)) {
+      case CU_GRAPH_NODE_TYPE_KERNEL:
+        ++captured.kernel_nodes;
+        break;
+      case CU_GRAPH_NODE_TYPE_MEM_ALLOC:
+      case CU_GRAPH_NODE_TYPE_MEM_FREE:
+        fail("the library call allocates device memory inside the graph", node);
+      case CU_GRAPH_NODE_TYPE_HOST:
+        fail("the library call runs host code inside the graph", node);
+      default:
+        ++captured.other_nodes;
+    }
+  }
+  if (captured.kernel_nodes + captured.other_nodes == 0) {
+    fail(
+        "the library call enqueued nothing on the capturing stream (host tensors, another device "
+        "or another stream?)",
+        node);
+  }
+}
+
+}  // namespace
+
+CapturedCall capture_call(LibraryCall& call, CUstream stream, const ContextRef& context,
+                          const std::string& node) {
+  const NodeScope scope(node);
+  const std::lock_guard lock(capture_lock());
+  warm_up(call, stream, context->driver());
+  CapturedCall captured{Graph::create(context), 0, 0};
+  {
+    const Bracket bracket(call, stream);
+    capture(call, stream, captured.graph, node);
+  }
+  inspect(captured, node);
+  return captured;
+}
+
+}  // namespace monograph::cuda

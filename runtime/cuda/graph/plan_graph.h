@@ -1,0 +1,70 @@
+// The plan as one CUDA graph, built node by node, and the same plan launch by launch on a stream.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/cuda/graph/capture_scope.h"
+#include "runtime/cuda/graph/work.h"
+#include "runtime/plan/plan.h"
+
+namespace monograph::cuda {
+
+/// Where the caller's inputs and outputs are at the moment, by slot.
+struct Ports {
+  std::vector<CUdeviceptr> inputs;
+  std::vector<CUdeviceptr> outputs;
+  CUdeviceptr of(const Address& a) const {
+    switch (a.base) {
+      case Address::Base::kInput:
+        return inputs[static_cast<std::size_t>(a.slot)] + a.value;
+      case Address::Base::kOutput:
+        return outputs[static_cast<std::size_t>(a.slot)] + a.value;
+      case Address::Base::kFixed:
+        break;
+    }
+    return a.value;
+  }
+};
+
+/// Figures of one built graph.
+struct GraphReport {
+  std::size_t kernel_nodes = 0;
+  std::size_t copy_nodes = 0;
+  std::size_t fill_nodes = 0;
+  std::size_t empty_nodes = 0;
+  std::size_t child_graphs = 0;
+  std::size_t captured_kernels = 0;  ///< kernels inside child graphs
+  std::size_t edges = 0;
+  std::size_t programmatic_edges = 0;
+  double build_ms = 0;        ///< adding nodes and capturing library calls
+  double instantiate_ms = 0;  ///< instantiation and upload
+};
+
+/// Runs a plan's works in an order that keeps its edges. Not thread-safe. `works` are indexed by
+/// launch id and outlive nothing: implementations take them over.
+class PlanRunner {
+ public:
+  virtual ~PlanRunner() = default;
+  /// Enqueues one replay. `ports` may differ from the last call; only what moved is patched.
+  virtual void launch(const Ports& ports, CUstream stream) = 0;
+  virtual const GraphReport& report() const noexcept = 0;
+  /// Node parameters rewritten since the last launch began; for tests and benchmarks.
+  virtual std::size_t patched() const noexcept = 0;
+  /// Text of every node and edge; empty in stream mode.
+  virtual std::string text() const = 0;
+};
+
+/// Explicit nodes with exactly the plan's edges; programmatic edges where both ends are kernels
+/// that support them; library calls captured on `stream` as child graphs. Instantiates and uploads.
+/// Library calls must not touch moving addresses (the caller stages those).
+std::unique_ptr<PlanRunner> build_plan_graph(const ContextRef& context, std::vector<Work> works,
+                                             const std::vector<plan::Edge>& edges,
+                                             const Ports& ports, CUstream stream);
+
+/// The same works one after the other on the caller's stream.
+std::unique_ptr<PlanRunner> build_plan_stream(const ContextRef& context, std::vector<Work> works);
+
+}  // namespace monograph::cuda

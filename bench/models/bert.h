@@ -121,6 +121,11 @@ struct BertSentenceEncoderImpl : torch::nn::Module {
 };
 TORCH_MODULE(BertSentenceEncoder);
 
+/// Longest input in tokens that the model in `folder` is meant for: max_seq_length of its
+/// sentence_bert_config.json if there is one, else max_position_embeddings. Error(kInvalidFile) if
+/// it isn't from 2 to max_position_embeddings.
+std::int64_t load_max_length(const std::filesystem::path& folder);
+
 /// The encoder with the weights of `model.safetensors` and the sizes of `config.json` in `folder`,
 /// ready for inference: eval mode, no gradients. Error(kInvalidFile) names what is wrong.
 BertSentenceEncoder load_sentence_encoder(const std::filesystem::path& folder,

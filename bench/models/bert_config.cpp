@@ -88,4 +88,15 @@ BertConfig BertConfig::load(const std::filesystem::path& file) {
   return config;
 }
 
+std::int64_t load_max_length(const std::filesystem::path& folder) {
+  const std::int64_t positions = BertConfig::load(folder / "config.json").max_position_embeddings;
+  const auto file = folder / "sentence_bert_config.json";
+  if (!std::filesystem::exists(file)) return positions;
+  const std::int64_t length = Fields(file).size("max_seq_length");
+  if (length < 2 || length > positions) {
+    fail(file, fmt::format("\"max_seq_length\": expected 2 to {}, got {}", positions, length));
+  }
+  return length;
+}
+
 }  // namespace monograph::bench

@@ -1,0 +1,145 @@
+#include "bench/minilm/job.h"
+
+#include <ATen/ops/cat.h>
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+#include <monograph/error.h>
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <set>
+
+#include "bench/minilm/locate.h"
+#include "bench/minilm/python_check.h"
+#include "runtime/exec/backend.h"
+
+namespace monograph::bench {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Sentences are padded to the first of these that they fit, so that few shapes are compiled.
+constexpr std::array<std::size_t, 5> kPaddedLengths{kReferenceLength, 64, 128, 256, 512};
+constexpr std::size_t kPairsShown = 5;
+
+std::size_t padded_length(std::size_t tokens) {
+  return *std::lower_bound(kPaddedLengths.begin(), kPaddedLengths.end() - 1, tokens);
+}
+
+Options options_for(const JobOptions& job) {
+  Options options;
+  options.name = "minilm";
+  options.backend = job.device;
+  if (job.device == "auto") return options;
+  // Asked now rather than after seconds of loading.
+  const exec::Backend& backend = exec::find_backend(job.device);
+  const std::string reason = backend.unavailable ? backend.unavailable(options) : "";
+  if (!reason.empty()) throw Error(Code::kDeviceUnavailable, job.device + ": " + reason);
+  return options;
+}
+
+std::string shape_of(const std::vector<at::Tensor>& inputs) {
+  return fmt::format("{}x{}", inputs[0].size(0), inputs[0].size(1));
+}
+
+void write_text(const fs::path& file, const std::string& text) {
+  std::ofstream out(file, std::ios::binary | std::ios::trunc);
+  out << text;
+  out.close();
+  if (!out) throw Error(Code::kInvalidFile, file.string() + ": can't be written");
+}
+
+}  // namespace
+
+Job::Job(const JobOptions& options)
+    : tokenizer_(Tokenizer::load(find_model_folder(options.model) / "vocab.txt")),
+      encoder_(load_sentence_encoder(find_model_folder(options.model))),
+      vocabulary_(encoder_->embeddings->word_embeddings->options.num_embeddings()),
+      max_length_(static_cast<std::size_t>(load_max_length(find_model_folder(options.model)))),
+      compiled_(make_module<2>(encoder_, {"input_ids", "attention_mask"}), options_for(options)),
+      reference_inputs_(random_batch(1, kReferenceLength, vocabulary_, random_).inputs()) {
+  if (static_cast<std::int64_t>(tokenizer_.size()) != vocabulary_) {
+    throw Error(Code::kInvalidFile,
+                fmt::format("vocab.txt has {} tokens, the model's word embeddings {}",
+                            tokenizer_.size(), vocabulary_));
+  }
+}
+
+at::Tensor Job::eager(const std::vector<at::Tensor>& inputs) {
+  const c10::InferenceMode inference;
+  return encoder_->forward(inputs[0], inputs[1]);
+}
+
+at::Tensor Job::compare(const std::vector<at::Tensor>& inputs, Results& results) {
+  const auto replayed = compiled_(inputs).at(0);
+  results.max_abs_diff =
+      std::max(results.max_abs_diff, largest_difference(replayed, eager(inputs)));
+  const std::string shape = shape_of(inputs);
+  auto& shapes = results.compared_shapes;
+  if (std::find(shapes.begin(), shapes.end(), shape) == shapes.end()) shapes.push_back(shape);
+  return replayed;
+}
+
+at::Tensor Job::embed(const std::vector<std::string>& sentences, Results& results) {
+  std::vector<at::Tensor> embeddings;
+  for (const std::string& sentence : sentences) {
+    const auto ids = tokenizer_.encode(sentence, max_length_);
+    // One token more would have been kept if there had been one.
+    if (ids.size() == max_length_ && tokenizer_.encode(sentence, max_length_ + 1) != ids) {
+      ++results.shortened;
+    }
+    const auto batch = make_batch({ids}, tokenizer_.pad_id(), padded_length(ids.size()));
+    embeddings.push_back(compare(batch.inputs(), results));
+  }
+  results.sentences = sentences.size();
+  auto all = at::cat(embeddings);
+  results.pairs = most_similar(all, kPairsShown);
+  return all;
+}
+
+void Job::compare_shapes(Results& results) {
+  for (const std::size_t length : {8, 32, 128}) {
+    for (const std::size_t rows : {1, 4}) {
+      for (int round = 0; round < 2; ++round) {
+        compare(random_batch(rows, length, vocabulary_, random_).inputs(), results);
+      }
+    }
+  }
+  results.report = reference().report();
+}
+
+void Job::measure(int rounds, Results& results) {
+  std::vector<at::Tensor> outputs = compiled_(reference_inputs_);
+  results.speed = bench::compare([&] { eager(reference_inputs_); },
+                                 [&] { compiled_(reference_inputs_, outputs); }, rounds);
+  results.counters = compiled_.counters();
+}
+
+void Job::dump(const fs::path& folder, const std::string& python, Results& results) {
+  Executable& executable = reference();
+  const Program& program = executable.program();
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) {
+    throw Error(Code::kInvalidFile,
+                fmt::format("{}: can't be created: {}", folder.string(), error.message()));
+  }
+  if (!program.dump(folder.string())) {
+    throw Error(Code::kInvalidFile, folder.string() + ": the dump can't be written");
+  }
+  for (const char* stage : {"launches", "plan"}) {
+    write_text(folder / fmt::format("{}.txt", stage), executable.dump(stage));
+  }
+  results.dump = folder;
+  results.dumped_stages = program.stages().size();
+  std::vector<std::pair<std::string, at::Tensor>> inputs;
+  for (std::size_t i = 0; i < reference_inputs_.size(); ++i) {
+    inputs.emplace_back(program.inputs().at(i).name, reference_inputs_[i]);
+  }
+  const auto expected = executable.replay(reference_inputs_);
+  results.python_dump_max_abs_diff =
+      python_difference(folder, find_python(python), inputs, expected);
+}
+
+}  // namespace monograph::bench

@@ -1,0 +1,47 @@
+// Cost of lowering and planning large graphs. Limits are generous: they catch quadratic growth.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <ctime>
+#include <iostream>
+#include <vector>
+
+#include "runtime/lower/lower.h"
+#include "tests/lower/graphs.h"
+
+namespace monograph::lower {
+namespace {
+
+/// Median of five, in milliseconds of processor time.
+double lower_and_plan_ms(const ir::Graph& graph, plan::Concurrency mode) {
+  std::vector<double> times;
+  for (int i = 0; i < 5; ++i) {
+    const std::clock_t start = std::clock();
+    const plan::Plan plan = plan::make_plan(lower(graph, {}).problem, mode);
+    const std::clock_t end = std::clock();
+    EXPECT_LE(static_cast<double>(plan.arena_bytes),
+              1.05 * static_cast<double>(plan.lower_bound_bytes));
+    times.push_back(1000.0 * static_cast<double>(end - start) / CLOCKS_PER_SEC);
+  }
+  std::sort(times.begin(), times.end());
+  return times[times.size() / 2];
+}
+
+TEST(Scale, TenThousandNodesLowerAndPlanBelowASecond) {
+  const ir::Graph ten = testing::encoder_graph(10000);
+  const ir::Graph twenty = testing::encoder_graph(20000);
+  ASSERT_GT(ten.size(), 9900U);
+  ASSERT_GT(twenty.size(), 19900U);
+  for (const auto mode : {plan::Concurrency::kSequential, plan::Concurrency::kGraph}) {
+    const double small = lower_and_plan_ms(ten, mode);
+    const double large = lower_and_plan_ms(twenty, mode);
+    std::cout << (mode == plan::Concurrency::kGraph ? "graph" : "sequential") << ": " << ten.size()
+              << " nodes " << small << " ms, " << twenty.size() << " nodes " << large
+              << " ms, ratio " << large / small << "\n";
+    EXPECT_LT(small, 1000);
+    EXPECT_LT(large, 3 * small + 5);
+  }
+}
+
+}  // namespace
+}  // namespace monograph::lower

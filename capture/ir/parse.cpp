@@ -47,10 +47,11 @@ class GraphParser {
 
  private:
   void statement() {
+    const std::size_t position = cursor_.position();
     if (cursor_.peek() == '%') {
       node();
     } else if (cursor_.accept_word("return")) {
-      output();
+      output(position);
     } else if (cursor_.accept_word("subgraph")) {
       subgraph();
     } else {
@@ -140,8 +141,7 @@ class GraphParser {
     return node;
   }
 
-  void output() {
-    const std::size_t position = cursor_.position();
+  void output(std::size_t position) {
     if (graph_.output_node() != nullptr) cursor_.fail_at(position, "expected one return per graph");
     const Attributes a = cursor_.peek() == '[' ? attributes({"name", "traits"}) : Attributes();
     const std::string name = a.name.value_or("output");

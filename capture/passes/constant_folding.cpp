@@ -94,22 +94,30 @@ class Folder {
   /// Runs `node` before `place`, with every argument given as a get_attr node.
   std::optional<Constants> evaluate(const Node& node, Node& place) {
     std::map<const Node*, Node*> attrs;  // looked up only
-    bool direct = true;
+    std::map<ir::StorageId, ir::StorageId> moved;
     for (Node* input : inputs_of(node)) {
       Node* attr = attr_for(*input, 0, place);
       if (attr == nullptr) return std::nullopt;
       attrs[input] = attr;
-      direct = direct && attr == input;
+      moved[input->storage()] = attr->storage();
     }
-    if (direct) return fitting(node, evaluator_.evaluate(node));
+    const auto same = [](const auto& pair) { return pair.first == pair.second; };
+    if (std::all_of(attrs.begin(), attrs.end(), same)) {
+      return fitting(node, evaluator_.evaluate(node));
+    }
     const auto replace = [&attrs](Node* n) { return attrs.at(n); };
     std::vector<Arg> args;
     for (const Arg& a : node.args()) args.push_back(map_nodes(a, replace));
     ir::Kwargs kwargs;
     for (const auto& [key, a] : node.kwargs()) kwargs.emplace_back(key, map_nodes(a, replace));
     const Graph::InsertionGuard guard(graph_, &place);
-    Node* trial = graph_.call(node.target(), std::move(args), std::move(kwargs),
-                              ir::Results{node.values(), node.is_list()});
+    ir::Results results{node.values(), node.is_list()};
+    for (ir::Value& v : results.values) {
+      const auto at = moved.find(v.storage);
+      v.storage = at != moved.end() ? at->second : ir::kNoStorage;
+    }
+    Node* trial =
+        graph_.call(node.target(), std::move(args), std::move(kwargs), std::move(results));
     auto constants = fitting(node, evaluator_.evaluate(*trial));
     graph_.erase(trial);
     return constants;

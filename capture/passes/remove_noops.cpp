@@ -63,7 +63,7 @@ bool is_plain_copy(const Node& node) {
 
 /// A view of everything as it is. `_neg_view` flips signs without showing it in the type.
 bool is_identity_view(const Node& node) {
-  if (is_eval_dropout(node) || is_native_dropout_result(node)) return true;
+  if (is_native_dropout_result(node)) return true;
   const std::string_view op = aten_op(node);
   return is_view(node) && !op.empty() && op != "_neg_view";
 }
@@ -184,8 +184,30 @@ class Remover {
   PassReport report_;
 };
 
+/// dropout_ in eval mode writes nothing, whatever the graph says. Goes first, so that it doesn't
+/// count as a write to anything.
+PassReport remove_eval_writes(Graph& graph) {
+  PassReport report;
+  for (Node* node : graph.node_vector()) {
+    if (node->writes().size() != 1 || !is_eval_dropout(*node)) continue;
+    Node* self = node_arg(*node, 0);
+    if (self != node->writes()[0] || !node->has_tensor() || node->value() != self->value())
+      continue;
+    report.notes.push_back(
+        fmt::format("%{} is %{}: {}", node->name(), self->name(), node->target()));
+    ++report.changes;
+    graph.replace_all_uses(node, self);
+    graph.erase(node);
+  }
+  return report;
+}
+
 PassReport remove_noops(Graph& graph, PassContext&) {
-  return Remover(graph).run();
+  PassReport report = remove_eval_writes(graph);
+  PassReport rest = Remover(graph).run();
+  report.changes += rest.changes;
+  report.notes.insert(report.notes.end(), rest.notes.begin(), rest.notes.end());
+  return report;
 }
 
 const Registration kRegistration{

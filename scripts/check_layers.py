@@ -27,7 +27,7 @@ ROOMS = {
     "capture/ir": BASE,
     "capture/passes": BASE | {"capture/ir"},
     "capture/import": BASE | {"capture/ir", "capture/trace/convert.h"},
-    "capture/trace": BASE | {"capture/ir"},
+    "capture/trace": BASE | {"capture/ir", "capture/passes", "capture/import/safetensors.h"},
     "runtime/plan": BASE,
     "kernels": BASE,
     "runtime/lower": BASE | {"capture/ir", "runtime/plan", "kernels"},

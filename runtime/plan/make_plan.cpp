@@ -50,6 +50,18 @@ std::int64_t peak(const std::vector<Item>& items, std::size_t launches, BytesOf 
   return most;
 }
 
+/// Order along the longest path is known cheaply and usually enough: a packing that reaches the
+/// floor needs no better. Otherwise all of the order counts.
+Packing pack_concurrent(const std::vector<Item>& items, const std::vector<Edge>& edges,
+                        std::size_t launches, std::int64_t floor_bytes) {
+  const auto cheap = concurrent_conflicts(items, edges, launches, 0);
+  if (auto packing = pack_to_floor(items, *cheap, launches, floor_bytes)) {
+    return std::move(*packing);
+  }
+  const auto conflicts = concurrent_conflicts(items, edges, launches, kExactConflictLimit);
+  return pack(items, *conflicts, launches, floor_bytes);
+}
+
 std::vector<Placement> placements_of(const Problem& problem, const std::vector<Item>& items,
                                      const Packing& packing,
                                      const std::vector<Lifetime>& lifetimes) {
@@ -118,13 +130,11 @@ Plan make_plan(Problem problem, Concurrency concurrency) {
   plan.edges = reduce(dependencies);
 
   const std::vector<Item> items = items_of(problem, dependencies.lifetimes);
-  const auto conflicts =
-      concurrency == Concurrency::kSequential
-          ? sequential_conflicts(items)
-          : concurrent_conflicts(items, plan.edges, launches, kExactConflictLimit);
   const std::int64_t floor_bytes =
       peak(items, launches, [](const Item& item) { return item.bytes; });
-  const Packing packing = pack(items, *conflicts, launches, floor_bytes);
+  const Packing packing = concurrency == Concurrency::kSequential
+                              ? pack(items, *sequential_conflicts(items), launches, floor_bytes)
+                              : pack_concurrent(items, plan.edges, launches, floor_bytes);
   plan.arena_bytes = packing.arena_bytes;
   plan.placements = placements_of(problem, items, packing, dependencies.lifetimes);
   plan.lower_bound_bytes = peak(items, launches, [&problem](const Item& item) {

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <numeric>
 #include <tuple>
 #include <utility>
@@ -18,7 +19,9 @@ std::size_t index(std::int64_t i) {
 }
 
 /// Effort is counted in visited conflicts, never in time, so that results are reproducible.
+constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kOrdersEffort = 10'000'000;
+constexpr std::int64_t kFloorEffortPerItem = 64;
 constexpr std::int64_t kSearchEffort = 4'000'000;
 constexpr int kSearchRounds = 400;
 constexpr std::size_t kSearchItems = 2048;
@@ -29,13 +32,15 @@ class Placer {
   Placer(const std::vector<Item>& items, Conflicts& conflicts)
       : items_(items), conflicts_(conflicts) {}
 
-  Packing place(const Order& order) {
+  /// Nothing if effort() has grown beyond `limit` on the way.
+  std::optional<Packing> place(const Order& order, std::int64_t limit) {
     conflicts_.clear();
     by_offset_.clear();
     crowded_ = false;
     packing_.offsets.assign(items_.size(), 0);
     packing_.arena_bytes = 0;
     for (const std::int32_t item : order) {
+      if (effort_ > limit) return std::nullopt;
       const std::int64_t offset = best_fit(item);
       packing_.offsets[index(item)] = offset;
       packing_.arena_bytes = std::max(packing_.arena_bytes, offset + items_[index(item)].bytes);
@@ -194,56 +199,78 @@ class Lcg {
   std::uint64_t state_ = 20240229;
 };
 
+struct Attempt {
+  Packing packing;
+  Order order;
+};
+
+/// The best of the greedy orders, unless all were given up because of `limit`. The first is always
+/// carried through if `at_least_one`.
+std::optional<Attempt> best_greedy(const std::vector<Item>& items, Placer& placer,
+                                   std::size_t launches, std::int64_t floor_bytes,
+                                   std::int64_t limit, bool at_least_one) {
+  std::optional<Attempt> best;
+  for (const auto& make_order : greedy_orders(items, launches)) {
+    if (best && (best->packing.arena_bytes <= floor_bytes || placer.effort() > limit)) break;
+    Order order = make_order();
+    auto packing = placer.place(order, at_least_one && !best ? kNoLimit : limit);
+    if (!packing) break;
+    if (!best || packing->arena_bytes < best->packing.arena_bytes) {
+      best = Attempt{std::move(*packing), std::move(order)};
+    }
+  }
+  return best;
+}
+
 /// Moves items that touch the top of the arena to earlier places in the order while that helps or
 /// at least doesn't hurt.
-void improve(const std::vector<Item>& items, Placer& placer, Order order, std::int64_t floor_bytes,
-             Packing& best) {
+Packing improved(const std::vector<Item>& items, Placer& placer, Attempt current,
+                 std::int64_t floor_bytes) {
   Lcg random;
-  Packing current = placer.place(order);
   const std::int64_t limit = placer.effort() + kSearchEffort;
-  for (int round = 0; round < kSearchRounds && placer.effort() < limit; ++round) {
-    if (best.arena_bytes <= floor_bytes) return;
+  for (int round = 0; round < kSearchRounds; ++round) {
+    if (current.packing.arena_bytes <= floor_bytes) break;
     std::vector<std::size_t> top;
-    for (std::size_t at = 0; at < order.size(); ++at) {
-      const std::size_t item = index(order[at]);
-      const bool at_top = current.offsets[item] + items[item].bytes == current.arena_bytes;
-      if (at_top && at > 0) top.push_back(at);
+    for (std::size_t at = 1; at < current.order.size(); ++at) {
+      const std::size_t item = index(current.order[at]);
+      const std::int64_t end = current.packing.offsets[item] + items[item].bytes;
+      if (end == current.packing.arena_bytes) top.push_back(at);
     }
-    if (top.empty()) return;
+    if (top.empty()) break;
     const std::size_t from = top[random.below(top.size())];
     const std::size_t to = random.below(from);
-    Order candidate = order;
+    Order candidate = current.order;
     const auto start = candidate.begin();
     std::rotate(start + static_cast<std::ptrdiff_t>(to), start + static_cast<std::ptrdiff_t>(from),
                 start + static_cast<std::ptrdiff_t>(from) + 1);
-    Packing packing = placer.place(candidate);
-    if (packing.arena_bytes > current.arena_bytes) continue;
-    current = std::move(packing);
-    order = std::move(candidate);
-    if (current.arena_bytes < best.arena_bytes) best = current;
+    auto packing = placer.place(candidate, limit);
+    if (!packing) break;
+    // Never larger than before, so the last one accepted is the best.
+    if (packing->arena_bytes > current.packing.arena_bytes) continue;
+    current = {std::move(*packing), std::move(candidate)};
   }
+  return std::move(current.packing);
 }
 
 }  // namespace
 
 Packing pack(const std::vector<Item>& items, Conflicts& conflicts, std::size_t launches,
              std::int64_t floor_bytes) {
-  Packing best;
-  if (items.empty()) return best;
+  if (items.empty()) return {};
   Placer placer(items, conflicts);
-  Order best_order;
-  for (const auto& make_order : greedy_orders(items, launches)) {
-    if (placer.effort() > kOrdersEffort) break;
-    Order order = make_order();
-    Packing packing = placer.place(order);
-    if (best_order.empty() || packing.arena_bytes < best.arena_bytes) {
-      best = std::move(packing);
-      best_order = std::move(order);
-    }
-    if (best.arena_bytes <= floor_bytes) return best;
-  }
-  if (items.size() <= kSearchItems) improve(items, placer, best_order, floor_bytes, best);
-  return best;
+  auto best = best_greedy(items, placer, launches, floor_bytes, kOrdersEffort, true);
+  if (items.size() > kSearchItems) return std::move(best->packing);
+  return improved(items, placer, std::move(*best), floor_bytes);
+}
+
+std::optional<Packing> pack_to_floor(const std::vector<Item>& items, Conflicts& conflicts,
+                                     std::size_t launches, std::int64_t floor_bytes) {
+  if (items.empty()) return Packing{};
+  Placer placer(items, conflicts);
+  const std::int64_t limit = kFloorEffortPerItem * static_cast<std::int64_t>(items.size());
+  auto best = best_greedy(items, placer, launches, floor_bytes, limit, false);
+  if (!best || best->packing.arena_bytes > floor_bytes) return std::nullopt;
+  return std::move(best->packing);
 }
 
 }  // namespace monograph::plan

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "runtime/plan/dependencies.h"
@@ -59,5 +60,9 @@ struct Packing {
 /// wins, ties to the earlier. Stops when `floor_bytes` is reached: no packing can be smaller.
 Packing pack(const std::vector<Item>& items, Conflicts& conflicts, std::size_t launches,
              std::int64_t floor_bytes);
+
+/// A packing of exactly `floor_bytes`, or nothing if none turned up at a cost linear in items.
+std::optional<Packing> pack_to_floor(const std::vector<Item>& items, Conflicts& conflicts,
+                                     std::size_t launches, std::int64_t floor_bytes);
 
 }  // namespace monograph::plan

@@ -220,8 +220,11 @@ class FunctionWriter {
       if (part.empty() || (dot == std::string_view::npos) != (parts == 3)) {
         fail(node, "target " + quoted(node.target()) + " isn't ns.op.overload");
       }
-      out = is_plain_name(part) ? out + "." + std::string(part)
-                                : "getattr(" + out + ", " + python_quoted(part) + ")";
+      if (is_plain_name(part)) {
+        out.append(".").append(part);
+      } else {
+        out.insert(0, "getattr(").append(", ").append(python_quoted(part)).append(")");
+      }
       if (parts == 3) return out;
       rest.remove_prefix(dot + 1);
     }
@@ -233,9 +236,10 @@ class FunctionWriter {
     for (const auto& [key, a] : node.kwargs()) {
       const std::string value = spell(node, a);
       if (is_plain_name(key)) {
-        out += (out.empty() ? "" : ", ") + key + "=" + value;
+        out.append(out.empty() ? "" : ", ").append(key).append("=").append(value);
       } else {
-        unusual += (unusual.empty() ? "" : ", ") + python_quoted(key) + ": " + value;
+        unusual.append(unusual.empty() ? "" : ", ").append(python_quoted(key));
+        unusual.append(": ").append(value);
       }
     }
     if (unusual.empty()) return out;

@@ -58,7 +58,8 @@ def read_safetensors(path):
         except ValueError as error:
             raise SystemExit(f"{path}: the header isn't JSON: {error}") from error
         header.pop("__metadata__", None)
-        return {name: read_entry(path, name, entry, data, 8 + size) for name, entry in header.items()}
+        base = 8 + size
+        return {name: read_entry(path, name, entry, data, base) for name, entry in header.items()}
 
 
 def read_entry(path, name, entry, data, base):
@@ -69,7 +70,8 @@ def read_entry(path, name, entry, data, base):
     for extent in sizes:
         elements *= extent
     wanted = elements * torch.empty(0, dtype=dtype).element_size()
-    if min(sizes, default=0) < 0 or not 0 <= begin <= end <= len(data) - base or end - begin != wanted:
+    inside = 0 <= begin <= end <= len(data) - base
+    if min(sizes, default=0) < 0 or not inside or end - begin != wanted:
         raise SystemExit(f"{path}: {name} doesn't fit its place in the file")
     if wanted == 0:
         return torch.empty(sizes, dtype=dtype)
@@ -103,7 +105,8 @@ def place(values, slots, source):
     for name, slot in slots.items():
         value = values.get(name)
         if value is None:
-            raise SystemExit(f"{source}: no tensor {name!r}, wanted {list(slots)}, found {list(values)}")
+            names = f"wanted {list(slots)}, found {list(values)}"
+            raise SystemExit(f"{source}: no tensor {name!r}, {names}")
         if value.dtype != slot.dtype or tuple(value.shape) != slot.sizes:
             raise SystemExit(
                 f"{source}: {name!r} is {value.dtype} {list(value.shape)}, "

@@ -64,7 +64,9 @@ class Comparison {
       const auto& [key_a, value_a] = a.kwargs()[i];
       const auto& [key_b, value_b] = b.kwargs()[i];
       if (key_a != key_b) return differ(at + "kwarg", quoted(key_a), quoted(key_b));
-      if (!args(value_a, value_b, at + "kwarg " + key_a)) return false;
+      std::string what = at;
+      what.append("kwarg ").append(key_a);
+      if (!args(value_a, value_b, what)) return false;
     }
     const std::vector<Arg> writes_a(a.writes().begin(), a.writes().end());
     const std::vector<Arg> writes_b(b.writes().begin(), b.writes().end());

@@ -102,7 +102,7 @@ std::string spell_kwargs(const Kwargs& kwargs) {
   return out + "}";
 }
 
-std::string spell_type(const TensorType& type, Items attributes) {
+std::string spell_type(const TensorType& type, const Items& attributes) {
   std::string out(dtype_name(type.dtype));
   if (type.defined() || !type.sizes.empty()) out += ints(type.sizes, ",");
   return out + attributes.in('{', '}');

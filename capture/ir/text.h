@@ -14,7 +14,14 @@
 // A result without `alias` defines a new storage; `alias=%n` (or `alias=%n#2` for element 2 of a
 // list) says it lives in the storage that %n defined first. `bytes=` appears when the storage is
 // larger than the defining result's extent, `strides=` when not row-major, `offset=` when not 0,
-// `device=` when not cpu. Storage ids are numbered by first definition, so a graph whose ids are
+// `device=` when not cpu. Where a graph departs from what is usual it says so: `storage=` and
+// `kind=` in braces if the storage isn't named or isn't of the kind that its first value suggests,
+// `return[name=output_1] (...)`, `subgraph KEY = NAME {`. A list may alias its own earlier
+// elements. Names with other characters than letters, digits, underscores and dots are quoted.
+// Arguments are spelt as Python does, apart from strings, which have double quotes and escape
+// single bytes
+// (\xNN), `complex(1.0, -0.0)` and NaNs with unusual bits, `nan(0x7ff8000000000001)`. Space is free
+// and "//" starts a comment. Storage ids are numbered by first definition, so a graph whose ids are
 // numbered otherwise (after erasures) equals its parse in every other respect; see `same`.
 #pragma once
 
@@ -26,7 +33,7 @@
 namespace monograph::ir {
 
 std::string text(const Graph& graph);
-/// One line, without indentation or newline.
+/// One line, without indentation or newline. O(nodes before it), to find what it aliases.
 std::string text(const Node& node);
 std::string text(const TensorType& type);
 std::string text(const Arg& arg);

@@ -13,7 +13,7 @@ import unittest
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 CASES = None  # the folder with a folder per case
 
@@ -67,11 +67,6 @@ def module_of(case):
     return module
 
 
-def run(case, *arguments):
-    command = [sys.executable, CASES / case / "transformed_code.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
-
 def random_bits(dtype, *shape):
     size = torch.empty(0, dtype=dtype).element_size()
     if dtype == torch.bool:
@@ -89,19 +84,19 @@ class PythonForm(unittest.TestCase):
             self.assertEqual(shape, list(want.shape))
             self.assertEqual(blob, raw(want))
 
-    def main(self, case, weights, inputs):
+    def main(self, case, weights, inputs, *more):
         """`main` of the script in this process; the outputs' file."""
         folder = CASES / case
         save(folder / "weights.safetensors", weights)
         save(folder / "inputs.safetensors", inputs)
         arguments = ["--inputs", str(folder / "inputs.safetensors")] if inputs else []
-        old, sys.argv = sys.argv, ["x", *arguments, "--outputs", str(folder / "out.safetensors")]
+        old, sys.argv = sys.argv, ["x", *arguments, "--outputs", str(folder / "out"), *more]
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 module_of(case).main()
         finally:
             sys.argv = old
-        return folder / "out.safetensors"
+        return folder / "out"
 
     def encoder_data(self):
         weights = {"embed.weight": torch.randn(11, 8), "norm.weight": torch.randn(8),
@@ -109,36 +104,36 @@ class PythonForm(unittest.TestCase):
         mask = torch.rand(2, 5) < 0.6
         mask[:, 0] = True
         inputs = {"ids": torch.randint(0, 11, (2, 5)), "mask": mask}
-        h = F.embedding(inputs["ids"], weights["embed.weight"])
-        h = F.layer_norm(h, (8,), weights["norm.weight"], weights["norm.bias"], 1e-5)
-        h = F.linear(h, weights["fc.weight"])
+        h = functional.embedding(inputs["ids"], weights["embed.weight"])
+        h = functional.layer_norm(h, (8,), weights["norm.weight"], weights["norm.bias"], 1e-5)
+        h = functional.linear(h, weights["fc.weight"])
         h[..., 4:] += 1.0
         left, right = h.split([3, 5], -1)
         soft = right.masked_fill(~mask.unsqueeze(1), float("-inf")).softmax(-1)
         return weights, inputs, [soft, left.half(), left, right]
 
-    def test_encoder_from_the_command_line_twice(self):
-        folder = CASES / "encoder"
-        for round in range(2):
-            torch.manual_seed(round)
-            weights, inputs, expected = self.encoder_data()
-            save(folder / "weights.safetensors", weights)
-            save(folder / "i.safetensors", inputs)
-            done = run("encoder", "--inputs", folder / "i.safetensors", "--outputs", folder / "o")
-            self.assertEqual(done.returncode, 0, done.stderr)
-            self.assertIn("out_0: torch.float32 [2, 5, 5]\nout_1: torch.float16", done.stdout)
-            self.check(folder / "o", expected)
-
-    def test_inputs_by_number_and_weights_elsewhere(self):
+    def test_encoder_from_the_command_line(self):
         weights, inputs, expected = self.encoder_data()
         folder = CASES / "encoder"
-        save(folder / "elsewhere", weights, metadata=False)
-        numbered = {"in_1": inputs["mask"], "in_0": inputs["ids"]}
-        save(folder / "i.safetensors", numbered)
-        done = run("encoder", "--inputs", folder / "i.safetensors", "--outputs", folder / "o",
-                   "--weights", folder / "elsewhere", "--device", "cpu")
+        save(folder / "weights.safetensors", weights)
+        save(folder / "i.safetensors", inputs)
+        command = [sys.executable, folder / "transformed_code.py", "--inputs",
+                   folder / "i.safetensors", "--outputs", folder / "o"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=500)
         self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("out_0: torch.float32 [2, 5, 5]\nout_1: torch.float16", done.stdout)
         self.check(folder / "o", expected)
+
+    def test_inputs_by_number_and_weights_elsewhere(self):
+        folder = CASES / "encoder"
+        for seed in range(2):
+            torch.manual_seed(seed)
+            weights, inputs, expected = self.encoder_data()
+            save(folder / "elsewhere", weights, metadata=False)
+            numbered = {"in_1": inputs["mask"], "in_0": inputs["ids"]}
+            file = self.main("encoder", {}, numbered, "--weights", str(folder / "elsewhere"),
+                             "--device", "cpu")
+            self.check(file, expected)
 
     def test_fusions(self):
         for seed in range(2):
@@ -182,10 +177,7 @@ class PythonForm(unittest.TestCase):
         self.check(self.main("dtypes", weights, inputs), expected)
 
     def test_graph_without_tensors(self):
-        (CASES / "constants/weights.safetensors").unlink(missing_ok=True)
-        done = run("constants", "--outputs", CASES / "constants/o")
-        self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
-        self.assertEqual(load(CASES / "constants/o"), {})
+        self.check(self.main("constants", {}, {}), [])
 
     def refusal(self, content, expected):
         path = CASES / "encoder/bad"
@@ -213,10 +205,12 @@ class PythonForm(unittest.TestCase):
         self.refusal(header(entry % (b"I64", b"2", b"0, 8")) + b"12345678", "doesn't fit")
         self.refusal(header(entry % (b"I64", b"-1, -1", b"0, 8")) + b"12345678", "doesn't fit")
 
-    def test_wants_inputs_and_weights(self):
-        done = run("encoder")
-        self.assertEqual(done.returncode, 2)
-        self.assertIn("--inputs is needed", done.stderr)
+    def test_wants_inputs(self):
+        complaint = io.StringIO()
+        with self.assertRaises(SystemExit) as caught, contextlib.redirect_stderr(complaint):
+            self.main("encoder", {}, {})
+        self.assertEqual(caught.exception.code, 2)
+        self.assertIn("--inputs is needed", complaint.getvalue())
 
 
 if __name__ == "__main__":

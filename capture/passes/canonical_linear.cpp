@@ -177,7 +177,10 @@ class Canonicalizer {
 
   /// node = product + addend, where product is a bias-free linear or a view of one.
   bool add_bias(Node* node, Node* product, Node* addend) {
-    if (product == nullptr || !product->has_tensor() || product->users().size() != 1) return false;
+    if (product == nullptr || !product->has_tensor() || addend == product ||
+        product->users().size() != 1) {
+      return false;
+    }
     Node* view = is_reshape(*product) ? product : nullptr;
     Node* linear = sole_linear(view != nullptr ? node_arg(*view, 0) : product);
     if (linear == nullptr || linear->args().size() != 2) return false;

@@ -277,10 +277,9 @@ class Functionalizer {
   void move_to(Node* result, Node* node, Node* self, std::int32_t position) {
     std::int32_t last_use = index_.last_use(*node);
     StorageFacts old = std::exchange(facts(self->storage()), {});
-    for (Node* equal : old.values) {
-      if (equal->type() != self->type()) continue;
-      last_use = std::max(last_use, index_.last_use(*equal));
-      forward(equal) = result;
+    for (Node* earlier : old.values) {  // equal to self, or not used from here on
+      last_use = std::max(last_use, index_.last_use(*earlier));
+      forward(earlier) = result;
     }
     forward(node) = result;
     facts(self->storage()).moved_to = result->storage();

@@ -149,10 +149,16 @@ TEST(CanonicalLinear, WeightsThatArentTransposedStay) {
     %w2 : f32[4,3] = get_attr[target=w2, kind=parameter]
     %v : f32[3,4]{alias=%w2} = call_function[target=aten.view.default](args = (%w2, [3, 4]), kwargs = {})
     %c : f32[3,4] = call_function[target=aten.cos.default](args = (%w,), kwargs = {})
+    %k : f32[3,4]{strides=[0,3], alias=%w2} = call_function[target=aten.as_strided.default](args = (%w2, [3, 4], [0, 3]), kwargs = {})
+    %n : f32[3,4]{strides=[1,0], alias=%w2} = call_function[target=aten.as_strided.default](args = (%w2, [3, 4], [1, 0]), kwargs = {})
+    %o : f32[3,3]{strides=[1,3], offset=3, alias=%w2} = call_function[target=aten.as_strided.default](args = (%w2, [3, 3], [1, 3], 3), kwargs = {})
+    %e : f32[2,4] = call_function[target=aten.mm.default](args = (%x, %k), kwargs = {})
+    %f : f32[2,4] = call_function[target=aten.mm.default](args = (%x, %n), kwargs = {})
+    %g : f32[2,3] = call_function[target=aten.mm.default](args = (%x, %o), kwargs = {})
     %a : f32[2,4] = call_function[target=aten.mm.default](args = (%x, %w), kwargs = {})
     %b : f32[2,4] = call_function[target=aten.mm.default](args = (%x, %v), kwargs = {})
     %d : f32[2,4] = call_function[target=aten.mm.default](args = (%x, %c), kwargs = {})
-    return (%a, %b, %d)
+    return (%a, %b, %d, %e, %f, %g)
   })"));
 }
 
@@ -177,6 +183,31 @@ TEST(CanonicalLinear, ProductsWithOtherUsersKeepTheirSum) {
     // CHECK-NEXT: %a : f32[2,4] = call_function[target=aten.add.Tensor](args = (%linear, %b)
     %a : f32[2,4] = call_function[target=aten.add.Tensor](args = (%mm, %b), kwargs = {})
     return (%a, %mm)
+  })"));
+}
+
+TEST(CanonicalLinear, ViewsOfProductsWithOtherUsersKeepTheirSum) {
+  for (const char* other : {"%v", "%l"}) {
+    EXPECT_TRUE(unchanged(kPass, std::string(R"(graph g {
+      %x : f32[6,3] = placeholder[target=x]
+      %w : f32[4,3] = get_attr[target=w, kind=parameter]
+      %b : f32[4] = get_attr[target=b, kind=parameter]
+      %l : f32[6,4] = call_function[target=aten.linear.default](args = (%x, %w), kwargs = {})
+      %v : f32[2,3,4]{alias=%l} = call_function[target=aten.view.default](args = (%l, [2, 3, 4]), kwargs = {})
+      %s : f32[2,3,4] = call_function[target=aten.add.Tensor](args = (%v, %b), kwargs = {})
+      return (%s, )") + other + R"()
+    })"))
+        << other;
+  }
+}
+
+TEST(CanonicalLinear, ABiasThatIsTheProductItselfStays) {
+  EXPECT_TRUE(unchanged(kPass, R"(graph g {
+    %x : f32[3] = placeholder[target=x]
+    %w : f32[4,3] = get_attr[target=w, kind=parameter]
+    %l : f32[4] = call_function[target=aten.linear.default](args = (%x, %w), kwargs = {})
+    %s : f32[4] = call_function[target=aten.add.Tensor](args = (%l, %l), kwargs = {})
+    return (%s,)
   })"));
 }
 
@@ -301,6 +332,17 @@ TEST(CanonicalLinear, ViewsThatChangeTheRowsStay) {
     %v : f32[2,3,3]{alias=%l} = call_function[target=aten.view.default](args = (%l, [2, 3, 3]), kwargs = {})
     %s : f32[2,3,3] = call_function[target=aten.add.Tensor](args = (%v, %b), kwargs = {})
     return (%s,)
+  })"));
+}
+
+TEST(CanonicalLinear, ViewsBackToOtherRowsStay) {
+  EXPECT_TRUE(unchanged(kPass, R"(graph g {
+    %x : f32[2,3,4] = placeholder[target=x]
+    %w : f32[5,4] = get_attr[target=w, kind=parameter]
+    %rows : f32[6,4]{alias=%x} = call_function[target=aten.view.default](args = (%x, [6, 4]), kwargs = {})
+    %l : f32[6,5] = call_function[target=aten.linear.default](args = (%rows, %w), kwargs = {})
+    %v : f32[3,2,5]{alias=%l} = call_function[target=aten.view.default](args = (%l, [3, 2, 5]), kwargs = {})
+    return (%v,)
   })"));
 }
 

@@ -61,6 +61,36 @@ TEST(Functionalize, AViewTakenBeforeAndUsedAfterKeepsTheWrite) {
   })"));
 }
 
+TEST(Functionalize, AViewUsedLongestAmongManyKeepsTheWrite) {
+  // Views of three types, the one used after the write neither first nor last.
+  EXPECT_TRUE(unchanged({"functionalize"}, R"(graph g {
+    %x : f32[4] = placeholder[target=x]
+    %y : f32[4] = call_function[target=aten.neg.default](args = (%x,), kwargs = {})
+    %u : f32[1,4]{alias=%y} = call_function[target=aten.view.default](args = (%y, [1, 4]), kwargs = {})
+    %v : f32[2,2]{alias=%y} = call_function[target=aten.view.default](args = (%y, [2, 2]), kwargs = {})
+    %w : f32[4,1]{alias=%y} = call_function[target=aten.view.default](args = (%y, [4, 1]), kwargs = {})
+    %a : f32[4,4] = call_function[target=aten.add.Tensor](args = (%w, %u), kwargs = {})
+    %relu_ : f32[4]{alias=%y} = call_function[target=aten.relu_.default, writes=(%y,)](args = (%y,), kwargs = {})
+    %b : f32[2,2] = call_function[target=aten.abs.default](args = (%v,), kwargs = {})
+    return (%relu_, %b)
+  })"));
+}
+
+TEST(Functionalize, AnOldNameUsedAfterASecondWriteKeepsThatWrite) {
+  // The first write goes; %y then stands for its result and is used, as another shape, to the end.
+  EXPECT_TRUE(transforms({"functionalize"}, R"(graph g {
+    %x : f32[4] = placeholder[target=x]
+    %y : f32[4] = call_function[target=aten.neg.default](args = (%x,), kwargs = {})
+    // CHECK: %relu :
+    %relu_ : f32[4]{alias=%y} = call_function[target=aten.relu_.default, writes=(%y,)](args = (%y,), kwargs = {})
+    %v : f32[2,2]{alias=%y} = call_function[target=aten.view.default](args = (%relu_, [2, 2]), kwargs = {})
+    // CHECK: %exp_ : f32[2,2]{alias=%relu} = call_function[target=aten.exp_.default, writes=(%v,)]
+    %exp_ : f32[2,2]{alias=%y} = call_function[target=aten.exp_.default, writes=(%v,)](args = (%v,), kwargs = {})
+    // CHECK: return (%relu, %exp_)
+    return (%y, %exp_)
+  })"));
+}
+
 TEST(Functionalize, AnElementOfAListTakenLaterKeepsTheWrite) {
   EXPECT_TRUE(unchanged({"functionalize"}, R"(graph g {
     %x : f32[4] = placeholder[target=x]

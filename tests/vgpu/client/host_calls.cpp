@@ -1,0 +1,123 @@
+// LibTorch's operators on the virtual GPU: the host back end's own step, run as a host kernel over
+// device memory.
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+#include <monograph/error.h>
+
+#include <atomic>
+#include <optional>
+
+#include "runtime/cuda/backend/provider.h"
+#include "runtime/host/bind.h"
+#include "runtime/host/memory.h"
+#include "tests/vgpu/vgpu.h"
+
+namespace monograph::vgpu {
+namespace {
+
+/// The controls of one virtual driver.
+struct Controls {
+  decltype(&vgpu_register_host_kernel) add = nullptr;
+  decltype(&vgpu_unregister_host_kernel) remove = nullptr;
+
+  explicit Controls(const cuda::Driver& driver)
+      : add(reinterpret_cast<decltype(add)>(driver.extension("vgpu_register_host_kernel"))),
+        remove(
+            reinterpret_cast<decltype(remove)>(driver.extension("vgpu_unregister_host_kernel"))) {}
+};
+
+std::string fresh_name(const ir::Node& node) {
+  static std::atomic<std::uint64_t> next{0};
+  return fmt::format("aten_{}_{}", next++, node.name());
+}
+
+class HostCall final : public cuda::LibraryCall {
+ public:
+  HostCall(const ir::Node& node, const cuda::StorageAddress& address, cuda::ContextRef context)
+      : node_(node),
+        context_(std::move(context)),
+        controls_(context_->driver()),
+        name_(fresh_name(node)),
+        scope_([this, address](const ir::Value& v) { return tensor(v, address); }) {
+    // Every tensor the step will need is made now: `address` may not outlive binding.
+    const auto touch = [this](const ir::Node* n) { (void)scope_.of(*n); };
+    for (const ir::Arg& a : node.args()) ir::for_each_node(a, touch);
+    for (const auto& [key, a] : node.kwargs()) ir::for_each_node(a, touch);
+    (void)scope_.of(node);
+    workspace_.resize(static_cast<std::size_t>(host::choose(node).workspace_bytes));
+    controls_.add(name_.c_str(), &HostCall::run, this, nullptr, 0);
+    const std::string image = "vgpu-host:" + name_;
+    library_ = cuda::Library::load(
+        context_, {reinterpret_cast<const std::byte*>(image.c_str()), image.size() + 1});
+    kernel_ = library_.kernel(name_);
+  }
+  ~HostCall() override {
+    library_ = {};
+    controls_.remove(name_.c_str());
+  }
+  HostCall(const HostCall&) = delete;
+  HostCall& operator=(const HostCall&) = delete;
+
+  void enqueue(CUstream stream) override {
+    CUlaunchConfig config{};
+    config.gridDimX = config.gridDimY = config.gridDimZ = 1;
+    config.blockDimX = config.blockDimY = config.blockDimZ = 1;
+    config.hStream = stream;
+    context_->driver().LaunchKernelEx(&config, kernel_.function(), nullptr, nullptr);
+  }
+  int warm_up_runs() const override { return 0; }
+
+ private:
+  static at::Tensor tensor(const ir::Value& v, const cuda::StorageAddress& address) {
+    if (!v.type.defined()) return {};
+    auto* data = reinterpret_cast<void*>(address(v));
+    const c10::Storage storage(c10::Storage::use_byte_size_t(),
+                               static_cast<std::size_t>(v.type.storage_extent()),
+                               c10::DataPtr(data, at::kCPU), nullptr, /*resizable=*/false);
+    return host::tensor_over(storage, v.type, 0);
+  }
+
+  static int run(void**, void* user) {
+    auto* self = static_cast<HostCall*>(user);
+    const c10::InferenceMode mode;
+    try {
+      // Binding may look at weights, which only a running kernel may.
+      if (!self->bound_) {
+        self->bound_ = host::bind_call(self->node_, self->scope_, self->workspace_.data());
+      }
+      self->bound_->step->run();
+      return 0;
+    } catch (const std::exception& e) {
+      fmt::print(stderr, "virtual GPU: %{} ({}): {}\n", self->node_.name(), self->node_.target(),
+                 e.what());
+      return 1;
+    }
+  }
+
+  const ir::Node& node_;
+  cuda::ContextRef context_;
+  Controls controls_;
+  std::string name_;
+  host::Scope scope_;
+  std::vector<std::byte> workspace_;
+  std::optional<host::BoundLaunch> bound_;
+  cuda::Library library_;
+  cuda::Kernel kernel_;
+};
+
+class HostProvider final : public cuda::AtenProvider {
+ public:
+  std::string name() const override { return "virtual"; }
+  bool serves(const cuda::Driver& driver) const override {
+    return driver.extension("vgpu_register_host_kernel") != nullptr;
+  }
+  std::shared_ptr<cuda::LibraryCall> bind(const ir::Node& node, const cuda::StorageAddress& address,
+                                          const cuda::ContextRef& context) const override {
+    return std::make_shared<HostCall>(node, address, context);
+  }
+};
+
+const cuda::AtenProviderRegistration kRegistration(std::make_unique<HostProvider>());
+
+}  // namespace
+}  // namespace monograph::vgpu

@@ -1,7 +1,6 @@
 #include "runtime/plan/dependencies.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <functional>
 #include <utility>

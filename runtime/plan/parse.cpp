@@ -1,6 +1,5 @@
 #include <monograph/error.h>
 
-#include <array>
 #include <cctype>
 #include <cstdint>
 #include <limits>
@@ -147,7 +146,9 @@ class Reader {
 BufferKind parse_kind(Reader& reader) {
   for (const BufferKind kind : {BufferKind::kInput, BufferKind::kOutput, BufferKind::kWeight,
                                 BufferKind::kState, BufferKind::kIntermediate}) {
-    if (reader.accept(std::string(buffer_kind_name(kind)) + "[")) return kind;
+    std::string opening(buffer_kind_name(kind));
+    opening += '[';
+    if (reader.accept(opening)) return kind;
   }
   reader.fail("a buffer kind (input, output, weight, state, intermediate) and '['");
 }
@@ -171,7 +172,7 @@ void parse_fields(Reader& reader, const std::string& known, Field field) {
     if (!seen.empty()) reader.expect(",");
     std::string key = reader.word();
     for (const std::string& k : seen) {
-      if (k == key) reader.fail("'" + key + "' only once");
+      if (k == key) reader.fail(std::string("'").append(key).append("' only once"));
     }
     reader.expect("=");
     if (!field(key)) reader.fail("one of " + known + " instead of '" + key + "'");

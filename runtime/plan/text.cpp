@@ -1,4 +1,4 @@
-#include <array>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -64,8 +64,8 @@ std::string line(const Placement& p) {
 /// "1.03"; the ratio of two sizes, "-" if there is none.
 std::string ratio(std::int64_t a, std::int64_t b) {
   if (b <= 0) return "-";
-  const auto hundredths =
-      static_cast<std::int64_t>(100.0 * static_cast<double>(a) / static_cast<double>(b) + 0.5);
+  const std::int64_t hundredths =
+      std::llround(100.0 * static_cast<double>(a) / static_cast<double>(b));
   std::string fraction = std::to_string(hundredths % 100);
   if (fraction.size() < 2) fraction = "0" + fraction;
   return std::to_string(hundredths / 100) + "." + fraction;

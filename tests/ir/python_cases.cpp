@@ -103,11 +103,14 @@ std::string all_dtypes() {
   std::string returned;
   for (int i = 1; i <= static_cast<int>(DType::kF8E5M2); ++i) {
     const std::string name(dtype_name(static_cast<DType>(i)));
-    inputs += "%i_" + name + " : " + name + "[3,2] = placeholder[target=i_" + name + "]\n";
-    weights += "%w_" + name + " : " + name + "[5] = get_attr[target=w_" + name + ", kind=buffer]\n";
-    weights +=
-        "%z_" + name + " : " + name + "[2,0] = get_attr[target=z_" + name + ", kind=buffer]\n";
-    returned += "%i_" + name + ", %w_" + name + ", %z_" + name + ", ";
+    const auto line = [&](const std::string& node, const char* shape, const char* kind) {
+      returned.append("%").append(node).append(", ");
+      std::string out = "%";
+      return out.append(node).append(" : ").append(name).append(shape).append(kind).append("\n");
+    };
+    inputs += line("i_" + name, "[3,2]", " = placeholder[traits=()]");
+    weights += line("w_" + name, "[5]", " = get_attr[kind=buffer]");
+    weights += line("z_" + name, "[2,0]", " = get_attr[kind=buffer]");
   }
   return "graph dtypes {\n" + inputs + weights + "return (" + returned + ")\n}";
 }

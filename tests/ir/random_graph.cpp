@@ -36,40 +36,40 @@ class Generator {
   // --- leaves ---
 
   std::string string() {
-    static const std::vector<std::string> kPieces{"none",
-                                                  "a",
-                                                  "\"",
-                                                  "\\",
-                                                  "\n",
-                                                  "\r\t",
-                                                  "größe",
-                                                  "日本",
-                                                  "🙂",
-                                                  "%x",
-                                                  "//",
-                                                  " ",
-                                                  "'",
-                                                  "]",
-                                                  "\xff",
-                                                  "\xc3",
-                                                  std::string(1, '\0'),
-                                                  "\xe2\x80\xae",
-                                                  "x\\x41",
-                                                  "\xed\xa0\x80"};
+    static const std::vector<std::string> pieces{"none",
+                                                 "a",
+                                                 "\"",
+                                                 "\\",
+                                                 "\n",
+                                                 "\r\t",
+                                                 "größe",
+                                                 "日本",
+                                                 "🙂",
+                                                 "%x",
+                                                 "//",
+                                                 " ",
+                                                 "'",
+                                                 "]",
+                                                 "\xff",
+                                                 "\xc3",
+                                                 std::string(1, '\0'),
+                                                 "\xe2\x80\xae",
+                                                 "x\\x41",
+                                                 "\xed\xa0\x80"};
     std::string s;
-    for (std::int64_t i = below(6); i > 0; --i) s += pick(kPieces);
+    for (std::int64_t i = below(6); i > 0; --i) s += pick(pieces);
     return s;
   }
 
   std::string name() {
-    static const std::vector<std::string> kNames{
+    static const std::vector<std::string> names{
         "x", "x_1", "encoder.layer.0.weight", "output", "class", "0", "a b", "größe"};
-    return one_in(2) ? pick(kNames) : "n" + std::to_string(below(50));
+    return one_in(2) ? pick(names) : "n" + std::to_string(below(50));
   }
 
   double real() {
-    static const std::vector<double> kValues{0.0, -0.0, 1.0, -1.5, 0.1, 1e-5, 1e22, 5e-324, 3e38};
-    return one_in(2) ? pick(kValues) : std::bit_cast<double>(random_());  // NaNs and infinities
+    static const std::vector<double> values{0.0, -0.0, 1.0, -1.5, 0.1, 1e-5, 1e22, 5e-324, 3e38};
+    return one_in(2) ? pick(values) : std::bit_cast<double>(random_());  // NaNs and infinities
   }
 
   DType dtype() { return static_cast<DType>(1 + below(14)); }
@@ -187,8 +187,8 @@ class Generator {
   }
 
   void call() {
-    static const std::vector<std::string> kTargets{"aten.add_.Tensor", "prims.mul.default",
-                                                   "my_ns.op.out", "aten.__and__.Tensor"};
+    static const std::vector<std::string> targets{"aten.add_.Tensor", "prims.mul.default",
+                                                  "my_ns.op.out", "aten.__and__.Tensor"};
     std::vector<Arg> args;
     for (std::int64_t i = below(4); i >= 0; --i) args.push_back(one_in(2) ? any_tensor() : arg(0));
     Kwargs kwargs;
@@ -208,7 +208,7 @@ class Generator {
       // A list may alias itself only by storages that exist already.
       results.values.push_back(value(results.values));
     }
-    add(g_->call(pick(kTargets), std::move(args), std::move(kwargs), std::move(results),
+    add(g_->call(pick(targets), std::move(args), std::move(kwargs), std::move(results),
                  std::move(writes), one_in(3) ? name() : ""));
   }
 

@@ -33,7 +33,7 @@ TEST(Scale, OneNodeWithManyUsersAndOneWithManyArguments) {
   for (int i = 0; i < kNodes; ++i) {
     all.emplace_back(g.call("aten.relu.default", {x, x}, {}, Results::tensor(f32({8}))));
   }
-  Node* cat = g.call("aten.cat.default", {all}, {}, Results::tensor(f32({8 * kNodes})));
+  Node* cat = g.call("aten.cat.default", {all}, {}, Results::tensor(f32({8L * kNodes})));
   g.output({cat, all});
   EXPECT_EQ(x->users().size(), std::size_t{kNodes});
   verify(g);

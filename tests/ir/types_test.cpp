@@ -31,7 +31,7 @@ TEST(Types, KnowsRowMajorTensors) {
 }
 
 TEST(Types, MeasuresStorageExtent) {
-  const auto extent = [](TensorType t) {
+  const auto extent = [](const TensorType& t) {
     EXPECT_EQ(checked_extent(t), t.storage_extent());
     return t.storage_extent();
   };

@@ -16,6 +16,19 @@ using testing::f32;
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
+constexpr const char* kMlp = R"(graph mlp {
+  %x : f32[1,64] = placeholder[target=x]
+  %fc_weight : f32[64,32] = get_attr[target=fc.weight, kind=parameter]
+  %t : f32[32,64]{strides=[1,32], alias=%fc_weight} = call_function[target=aten.t.default](args = (%fc_weight,), kwargs = {})
+  %mm : f32[1,32] = call_function[target=aten.mm.default](args = (%x, %t), kwargs = {})
+  %relu_ : f32[1,32]{alias=%mm} = call_function[target=aten.relu_.default, writes=(%mm,)](args = (%mm,), kwargs = {}) in "fc" at "mlp.cpp:7"
+  %split : (f32[1,16]{strides=[32,1], alias=%mm}, f32[1,16]{strides=[32,1], offset=16, alias=%mm}) = call_function[target=aten.split.Tensor](args = (%relu_, 16), kwargs = {dim: 1})
+  %getitem : f32[1,16]{strides=[32,1], offset=16, alias=%mm} = call_function[target=operator.getitem](args = (%split, 1), kwargs = {})
+  %rand_like : f32[1,16] = call_function[target=aten.rand_like.default, traits=(random, nondeterministic)](args = (%getitem,), kwargs = {})
+  return (%rand_like, [%getitem, None])
+}
+)";
+
 /// A graph with one call that takes `arg`, positionally, nested and by keyword.
 Graph with_argument(const Arg& arg) {
   Graph g("g");
@@ -48,18 +61,7 @@ TEST(Text, PrintsAsFxDoesWithTypes) {
   Node* noise = g.call("aten.rand_like.default", {item}, {}, Results::tensor(f32({1, 16})));
   noise->traits = {true, true};
   g.output({noise, Arg::List{item, Arg()}});
-  EXPECT_EQ(text(g), R"(graph mlp {
-  %x : f32[1,64] = placeholder[target=x]
-  %fc_weight : f32[64,32] = get_attr[target=fc.weight, kind=parameter]
-  %t : f32[32,64]{strides=[1,32], alias=%fc_weight} = call_function[target=aten.t.default](args = (%fc_weight,), kwargs = {})
-  %mm : f32[1,32] = call_function[target=aten.mm.default](args = (%x, %t), kwargs = {})
-  %relu_ : f32[1,32]{alias=%mm} = call_function[target=aten.relu_.default, writes=(%mm,)](args = (%mm,), kwargs = {}) in "fc" at "mlp.cpp:7"
-  %split : (f32[1,16]{strides=[32,1], alias=%mm}, f32[1,16]{strides=[32,1], offset=16, alias=%mm}) = call_function[target=aten.split.Tensor](args = (%relu_, 16), kwargs = {dim: 1})
-  %getitem : f32[1,16]{strides=[32,1], offset=16, alias=%mm} = call_function[target=operator.getitem](args = (%split, 1), kwargs = {})
-  %rand_like : f32[1,16] = call_function[target=aten.rand_like.default, traits=(random, nondeterministic)](args = (%getitem,), kwargs = {})
-  return (%rand_like, [%getitem, None])
-}
-)");
+  EXPECT_EQ(text(g), kMlp);
   expect_round_trip(g);
   verify(g);
   EXPECT_EQ(text(*item),

@@ -31,15 +31,23 @@ ROOMS = {
     "runtime/plan": BASE,
     "kernels": BASE,
     "runtime/lower": BASE | {"capture/ir", "runtime/plan", "kernels"},
-    "runtime/exec": BASE | {"capture/ir", "runtime/plan", "runtime/lower"},
-    # Importers and back ends share the tracer's translation of types, nothing else of it.
+    "runtime/exec": BASE | {"capture/ir", "runtime/plan", "runtime/lower",
+                            "capture/trace/dispatch_key.h"},
+    # Importers and back ends share the tracer's translation of types and arguments; replay asks
+    # whether a trace is running. Nothing else of it.
     "runtime/host": BASE | {"capture/ir", "runtime/plan", "runtime/lower", "runtime/exec",
-                            "capture/trace/convert.h"},
+                            "capture/trace/arguments.h", "capture/trace/convert.h"},
     "runtime/cuda": BASE | {"capture/ir", "runtime/plan", "runtime/lower", "runtime/exec", "kernels"},
     "runtime/session": BASE | {"capture", "runtime"},
     "runtime/cli": BASE | {"capture", "runtime", "bench/models"},
     "bench": {"capture", "runtime", "kernels"},
     "tests": {"capture", "runtime", "kernels", "bench"},
+}
+
+# Folders whose sources are compiled at run time, and the include roots they are given there.
+DEVICE_ROOTS = {
+    "kernels": ("kernels/device", "tests/vgpu/include"),
+    "tests/vgpu": ("tests/vgpu", "tests/vgpu/include", "kernels/device"),
 }
 
 TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
@@ -54,7 +62,7 @@ FORBIDDEN = [
     (re.compile(r"\b(pypi|pythonhosted|debian)\.org\b"), "name of a package registry's host"),
     (re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b"), "unfinished work"),
     (re.compile(r"\b(GTEST_" r"SKIP|DISABLED" r"_\w+)"), "skipped test"),
-    (re.compile(r"\bissue\s+#?\d+|(?<![\w&\"'(/])#\d{1,5}\b(?!\w)", re.I), "number of an issue"),
+    (re.compile(r"\bissue\s+#?\d+|(?<![\w&\"'(/#])#\d{1,5}\b(?!\w)", re.I), "number of an issue"),
 ]
 
 MAX_FILE = 500
@@ -90,6 +98,13 @@ def included_room_allowed(room, target, name):
     return any(target == ok or target.startswith(ok + "/") for ok in ROOMS[room])
 
 
+def on_device(path, name):
+    """True if `path` finds `name` on the include roots of device code."""
+    roots = [r for folder, rs in DEVICE_ROOTS.items() if path.as_posix().startswith(folder)
+             for r in rs]
+    return any((ROOT / root / name).is_file() for root in roots)
+
+
 def check_include(path, room, quoted, angled):
     name = quoted or angled
     if TORCH.search(name) and room in NO_TORCH:
@@ -99,6 +114,8 @@ def check_include(path, room, quoted, angled):
     if angled is not None:
         if name.startswith(tuple(r + "/" for r in ROOMS)):
             return f"own headers are included with quotes: <{name}>"
+        return None
+    if on_device(path, name):
         return None
     target = room_of(name)
     if name.startswith("monograph/"):
@@ -132,11 +149,20 @@ NOT_A_FUNCTION = re.compile(
     r"|(inline |static )*(constexpr|const) [^(]*(=|\{)|.*=\s*\{$|public:|private:)")
 
 
+def without_raw_strings(lines):
+    text = re.sub(r'R"(\w*)\(.*?\)\1"', lambda m: '""' + "\n" * m[0].count("\n"),
+                  "\n".join(lines), flags=re.S)
+    return text.split("\n")
+
+
 def check_functions(path, lines):
     """Lengths of functions, told by the indentation that clang-format gives their closing brace."""
+    lines = without_raw_strings(lines)
     for start, line in enumerate(lines):
         indent = len(line) - len(line.lstrip())
         if indent not in (0, 2) or not line.endswith("{") or NOT_A_FUNCTION.match(line):
+            continue
+        if line.count("(") != line.count(")"):  # a lambda among arguments
             continue
         if indent == 2 and re.match(r"\s*(if|for|while|switch|else|do|try|return|case|\})\b", line):
             continue

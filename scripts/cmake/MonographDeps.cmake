@@ -2,6 +2,7 @@
 include_guard(GLOBAL)
 
 find_package(Threads REQUIRED)
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
 find_package(nlohmann_json REQUIRED)
 
 # fmt is used header-only, always: LibTorch's include folder brings another version of it, which

@@ -374,14 +374,19 @@ void Graph::rename(Node* node, const std::string& name_hint) {
 
 void Graph::replace_all_uses(Node* from, Node* to) {
   if (from == to) return;
-  const std::vector<Node*> users = from->users_;
+  // Other operands of the users stay as they are, so only the two user lists change; users come in
+  // ascending order, which keeps the insertions at the end.
+  std::vector<Node*> users;
+  users.swap(from->users_);
   for (Node* user : users) {
-    if (user == to) continue;
-    drop_uses(user);
+    if (user == to) {
+      from->users_.push_back(user);
+      continue;
+    }
     for (Arg& a : user->args_) a = replaced(a, from, to);
     for (auto& [key, a] : user->kwargs_) a = replaced(a, from, to);
     std::replace(user->writes_.begin(), user->writes_.end(), from, to);
-    add_uses(user);
+    insert_by_id(to->users_, user);
   }
 }
 

@@ -27,6 +27,7 @@ struct Planned {
   std::map<std::string, at::Tensor> weights;  ///< by get_attr target
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
+  std::shared_ptr<void> session;  ///< what Backend::open_session gave; null if it is empty
 };
 
 /// A built plan. Not thread-safe; Executable sees to one replay at a time. `inputs` and `outputs`
@@ -51,6 +52,10 @@ struct Backend {
   /// Empty string if usable here, otherwise the reason why not.
   std::function<std::string(const Options&)> unavailable;
   std::function<std::unique_ptr<Runner>(const Planned&, const Options&)> build;
+  /// What the executables of one CompiledModule share (context, arena). Empty: nothing.
+  std::function<std::shared_ptr<void>(const Options&)> open_session = {};
+  /// Instead of `choose`, where the choice depends on the session's device.
+  std::function<lower::Chooser(const std::shared_ptr<void>&)> choose_for = {};
 };
 
 /// Registers at static initialisation; a duplicate name terminates the process with a message.

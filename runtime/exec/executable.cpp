@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "capture/ir/text.h"
+#include "capture/trace/dispatch_key.h"
 #include "runtime/exec/executable_impl.h"
 
 namespace monograph {
@@ -42,10 +43,14 @@ const exec::Backend& choose_backend(const Program& program, const Options& optio
   return backend;
 }
 
-exec::Planned plan_program(const Program& program, const exec::Backend& backend) {
+exec::Planned plan_program(const Program& program, const exec::Backend& backend,
+                           std::shared_ptr<void> session) {
   exec::Planned planned;
   planned.graph = &program.graph();
-  planned.lowered = lower::lower(*planned.graph, backend.choose);
+  planned.session = std::move(session);
+  planned.lowered =
+      lower::lower(*planned.graph,
+                   backend.choose_for ? backend.choose_for(planned.session) : backend.choose);
   planned.plan = plan::make_plan(planned.lowered.problem, backend.concurrency);
 #ifndef NDEBUG
   plan::check_plan(planned.plan);
@@ -105,11 +110,22 @@ class Executable::Impl::InFlight {
   std::atomic<bool>& flag_;
 };
 
-Executable::Impl::Impl(const Program& program, const Options& options)
+std::shared_ptr<void> Executable::Impl::open_session(const Program& program,
+                                                     const Options& options) {
+  const exec::Backend& backend = choose_backend(program, options);
+  return backend.open_session ? backend.open_session(options) : nullptr;
+}
+
+Executable::Impl::Impl(const Program& program, const Options& options,
+                       std::shared_ptr<void> session)
     : program_(program), inputs_(program.inputs(), "input"), outputs_(program.outputs(), "output") {
   const auto start = std::chrono::steady_clock::now();
+  if (options.output_mode == OutputMode::kBorrowed) {
+    throw Error(Code::kInvalidOption, "OutputMode::kBorrowed isn't supported; use kOwned");
+  }
   const exec::Backend& backend = choose_backend(program_, options);
-  planned_ = plan_program(program_, backend);
+  if (!session && backend.open_session) session = backend.open_session(options);
+  planned_ = plan_program(program_, backend, std::move(session));
   runner_ = backend.build(planned_, options);
   pin_weights();
   fill_report(backend);
@@ -237,12 +253,29 @@ Executable::~Executable() = default;
 Executable::Executable(Executable&&) noexcept = default;
 Executable& Executable::operator=(Executable&&) noexcept = default;
 
+namespace {
+
+/// Refuses what can't be replayed at all: a moved-from executable, and a replay inside a trace,
+/// whose operators the recorder would not see.
+void check_callable(bool alive) {
+  if (!alive) throw Error(Code::kInvalidState, "this Executable was moved from");
+  if (trace::is_recording()) {
+    throw Error(Code::kInvalidState,
+                "an Executable was replayed by a forward that is being traced; call the plain "
+                "module there, its operators become part of the outer graph");
+  }
+}
+
+}  // namespace
+
 std::vector<at::Tensor> Executable::replay(const std::vector<at::Tensor>& inputs) {
+  check_callable(impl_ != nullptr);
   if (!impl_->inputs().matches(inputs)) impl_->inputs().check(inputs);
   return impl_->run(inputs);
 }
 
 void Executable::replay(const std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& outputs) {
+  check_callable(impl_ != nullptr);
   if (!impl_->inputs().matches(inputs)) impl_->inputs().check(inputs);
   impl_->run(inputs, outputs);
 }

@@ -15,8 +15,12 @@ namespace monograph {
 
 class Executable::Impl {
  public:
-  /// See Executable::build.
-  Impl(const Program& program, const Options& options);
+  /// See Executable::build. `session` comes from `open_session` with the same options; null: one
+  /// of its own.
+  Impl(const Program& program, const Options& options, std::shared_ptr<void> session = nullptr);
+
+  /// What executables of one module share on the back end that `options` choose; may be null.
+  static std::shared_ptr<void> open_session(const Program& program, const Options& options);
 
   const exec::Signature& inputs() const noexcept { return inputs_; }
 
@@ -28,6 +32,7 @@ class Executable::Impl {
   const Program& program() const noexcept { return program_; }
   const Report& report() const noexcept { return report_; }
   std::string dump(std::string_view stage) const;
+  exec::Runner& runner() noexcept { return *runner_; }
 
  private:
   // A weight's address when the plan was built; replay reads it there.

@@ -7,6 +7,7 @@
 #include <shared_mutex>
 #include <unordered_map>
 
+#include "capture/trace/dispatch_key.h"
 #include "runtime/exec/executable_impl.h"
 #include "runtime/session/dump.h"
 #include "runtime/session/guards.h"
@@ -28,7 +29,7 @@ struct Entry {
 class CompileScope {
  public:
   static void refuse_nested() {
-    if (active_) {
+    if (active_ || trace::is_recording()) {
       throw Error(Code::kInvalidState,
                   "a CompiledModule was called by a forward that is being traced; call the plain "
                   "module there, its operators become part of the outer graph");
@@ -162,7 +163,9 @@ class CompiledModule::Impl {
       entry.rejection = std::move(*rejection);
       throw RejectedError(*entry.rejection);
     }
-    entry.executable.emplace(Executable::build(std::get<Program>(traced), options_));
+    const auto& program = std::get<Program>(traced);
+    if (!session_) session_ = Executable::Impl::open_session(program, options_);
+    entry.executable.emplace(std::make_unique<Executable::Impl>(program, options_, session_));
     increment(compiles_);
     ready_.fetch_add(1, std::memory_order_relaxed);
     session::dump(*entry.executable, options_,
@@ -171,6 +174,7 @@ class CompiledModule::Impl {
 
   Module module_;
   Options options_;
+  std::shared_ptr<void> session_;  // shared by the executables; set under CompileScope
   std::shared_mutex entries_mutex_;
   // Entries are never erased, so references and `last_` stay valid. Looked up only, never iterated.
   std::unordered_map<session::ShapeKey, std::unique_ptr<Entry>, session::ShapeKeyHash> entries_;

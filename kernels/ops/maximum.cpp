@@ -1,0 +1,15 @@
+// Larger operand; NaN if either is.
+#include "kernels/elementwise/definitions.h"
+
+namespace monograph::kernels {
+namespace {
+
+const Registration kRegistration(binary_definition({
+    .name = "maximum",
+    .ops = {"aten.maximum.default"},
+    .summary = "Larger operand; NaN if either is.",
+    .expression = any_type("(x0 != x0 ? x0 : x1 != x1 ? x1 : x0 > x1 ? x0 : x1)"),
+}));
+
+}  // namespace
+}  // namespace monograph::kernels

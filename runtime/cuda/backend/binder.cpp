@@ -1,0 +1,349 @@
+#include "runtime/cuda/backend/binder.h"
+
+#include <fmt/format.h>
+#include <monograph/error.h>
+
+#include <algorithm>
+
+#include "runtime/cuda/backend/convert_call.h"
+
+namespace monograph::cuda {
+namespace {
+
+/// The byte address of an element-offset in a buffer of the plan, as nodes will see it.
+class Addresses {
+ public:
+  Addresses(const exec::Planned& planned, const DeviceMemory& memory)
+      : planned_(planned), memory_(memory) {}
+
+  Address of(const ir::Value& value) const {
+    const std::int64_t byte = value.type.offset * ir::itemsize(value.type.dtype);
+    return at(value.storage, byte);
+  }
+
+  /// For library calls, which need an address that stays.
+  CUdeviceptr storage_base(const ir::Value& value) const {
+    const Address a = at(value.storage, 0);
+    if (a.moves()) throw Error(Code::kInternal, "a library call touches a port that moves");
+    return a.value;
+  }
+
+ private:
+  Address at(ir::StorageId storage, std::int64_t byte) const {
+    const plan::BufferId id = planned_.lowered.buffer_of[static_cast<std::size_t>(storage)];
+    const plan::Buffer& buffer = planned_.plan.problem.buffers[static_cast<std::size_t>(id)];
+    switch (buffer.kind) {
+      case plan::BufferKind::kIntermediate:
+        return Address::fixed(memory_.arena +
+                              static_cast<CUdeviceptr>(planned_.plan.offset_of(id) + byte));
+      case plan::BufferKind::kWeight:
+      case plan::BufferKind::kState:
+        return Address::fixed(memory_.weights.at(buffer.name) + static_cast<CUdeviceptr>(byte));
+      case plan::BufferKind::kInput:
+        return in_port(memory_.inputs, buffer, byte, Address::input);
+      case plan::BufferKind::kOutput:
+        return in_port(memory_.outputs, buffer, byte, Address::output);
+    }
+    throw Error(Code::kInternal, "unknown kind of buffer");
+  }
+
+  template <class Make>
+  Address in_port(const std::vector<Port>& ports, const plan::Buffer& buffer, std::int64_t byte,
+                  Make make) const {
+    const Port& port = ports[static_cast<std::size_t>(buffer.slot)];
+    const auto offset = static_cast<std::uint64_t>(byte - port.begin);
+    return port.direct ? make(buffer.slot, offset) : Address::fixed(port.fixed + offset);
+  }
+
+  const exec::Planned& planned_;
+  const DeviceMemory& memory_;
+};
+
+struct Pending {  // a kernel launch whose code is not loaded yet
+  std::size_t work = 0;
+  std::size_t instance = 0;
+};
+
+class Binder {
+ public:
+  Binder(const exec::Planned& planned, const DeviceSession& session, DeviceMemory& memory,
+         const AtenProvider* provider)
+      : planned_(planned),
+        session_(session),
+        memory_(memory),
+        provider_(provider),
+        addresses_(planned, memory) {}
+
+  Bound bind() {
+    for (const lower::Launch& launch : planned_.lowered.launches) bind_launch(launch);
+    load_kernels();
+    add_staging();
+    return std::move(bound_);
+  }
+
+ private:
+  void bind_launch(const lower::Launch& launch) {
+    Work work{launch.id, launch.node->name(), EmptyWork{}};
+    LaunchInfo info{launch.node->name(), launch.implementation, {}, 0, 0};
+    if (!is_empty(*launch.node)) {
+      if (launch.kind == lower::LaunchKind::kKernel) {
+        bind_kernel(launch, work, info);
+      } else {
+        bind_library(launch, work, info);
+      }
+    }
+    bound_.works.push_back(std::move(work));
+    bound_.launches.push_back(std::move(info));
+  }
+
+  /// Nothing to compute: no result has elements and nothing is written in place.
+  static bool is_empty(const ir::Node& node) {
+    return node.writes().empty() && std::ranges::all_of(node.values(), [](const ir::Value& v) {
+             return v.type.numel() == 0;
+           });
+  }
+
+  void bind_kernel(const lower::Launch& launch, Work& work, LaunchInfo& info) {
+    std::string why;
+    const auto call = to_kernel_call(*launch.node, &why);
+    const kernels::Definition* definition = kernels::find_definition(launch.implementation);
+    if (!call || definition == nullptr) {
+      throw Error(Code::kInternal, "kernel '" + launch.implementation + "' has gone", work.node);
+    }
+    kernels::Match match = definition->match(call->call, session_.target());
+    if (!match.instance) throw Error(Code::kInternal, match.reason, work.node);
+    kernels::Instance& instance = *match.instance;
+    instance.kernel = definition->name;
+    work.what = kernel_work(launch, *call, instance);
+    info.bytes = instance.roofline.bytes;
+    info.predicted_us = instance.roofline.predicted_us(session_.target());
+    pending_.push_back({bound_.works.size(), instances_.size()});
+    instances_.push_back(std::move(instance));
+  }
+
+  KernelWork kernel_work(const lower::Launch& launch, const KernelCall& call,
+                         const kernels::Instance& instance) {
+    KernelWork k;
+    k.grid = instance.geometry.grid;
+    k.block = instance.geometry.block;
+    k.dynamic_shared_bytes = instance.geometry.dynamic_shared_bytes;
+    k.programmatic = instance.geometry.programmatic && session_.target().has_programmatic_launch;
+    CUdeviceptr state = 0;
+    if (instance.state_bytes > 0) state = zeroed(static_cast<std::size_t>(instance.state_bytes));
+    for (const kernels::Param& p : instance.params) {
+      k.params.push_back(param(launch, call, p, state));
+    }
+    return k;
+  }
+
+  ParamValue param(const lower::Launch& launch, const KernelCall& call, const kernels::Param& p,
+                   CUdeviceptr state) {
+    const auto index = static_cast<std::size_t>(p.index);
+    const auto offset = static_cast<std::uint64_t>(p.byte_offset);
+    Address a;
+    switch (p.kind) {
+      case kernels::Param::Kind::kScalar:
+        return p.bytes;
+      case kernels::Param::Kind::kInput:
+        a = addresses_.of(call.input_nodes[index]->values()[call.input_elements[index]]);
+        break;
+      case kernels::Param::Kind::kOutput:
+        a = addresses_.of(launch.node->values()[index]);
+        break;
+      case kernels::Param::Kind::kWorkspace:
+        a = Address::fixed(memory_.arena +
+                           static_cast<CUdeviceptr>(planned_.plan.workspace_offset_of(launch.id)));
+        break;
+      case kernels::Param::Kind::kState:
+        a = Address::fixed(state);
+        break;
+    }
+    a.value += offset;
+    return a;
+  }
+
+  CUdeviceptr zeroed(std::size_t bytes) {
+    DeviceBuffer buffer = DeviceBuffer::allocate(session_.context(), bytes, "kernel state");
+    session_.context()->driver().MemsetD8Async(buffer.get(), 0, bytes, session_.stream());
+    memory_.owned.push_back(std::move(buffer));
+    return memory_.owned.back().get();
+  }
+
+  void bind_library(const lower::Launch& launch, Work& work, LaunchInfo& info) {
+    if (provider_ == nullptr) {
+      throw Error(Code::kRejectedUnsupportedOp,
+                  fmt::format("{} has no kernel of ours ({}) and LibTorch's CUDA half is not "
+                              "available to run it",
+                              launch.node->target(), launch.reason),
+                  work.node);
+    }
+    info.implementation = "aten";
+    work.what = LibraryWork{provider_->bind(
+        *launch.node, [this](const ir::Value& v) { return addresses_.storage_base(v); },
+        session_.context())};
+  }
+
+  void load_kernels() {
+    std::vector<const kernels::Instance*> wanted;
+    for (const kernels::Instance& i : instances_) wanted.push_back(&i);
+    const std::vector<kernels::Compiled> compiled =
+        session_.compiler().compile(wanted, session_.target().arch);
+    std::map<std::vector<std::byte>, std::size_t> loaded;  // image -> library
+    for (const Pending& p : pending_) {
+      const kernels::Compiled& c = compiled[p.instance];
+      const NodeScope scope(bound_.works[p.work].node);
+      const auto [it, fresh] = loaded.emplace(c.image, bound_.libraries.size());
+      if (fresh) bound_.libraries.push_back(Library::load(session_.context(), c.image));
+      auto& work = std::get<KernelWork>(bound_.works[p.work].what);
+      work.kernel = bound_.libraries[it->second].kernel(c.entry);
+      constexpr std::uint32_t kDefaultShared = 48 << 10;
+      if (work.dynamic_shared_bytes > kDefaultShared) {
+        work.kernel.allow_dynamic_shared(work.dynamic_shared_bytes);
+      }
+      bound_.launches[static_cast<std::size_t>(bound_.works[p.work].launch)].resources =
+          c.resources;
+    }
+  }
+
+  /// Copies between the caller's memory and staged ports, before and after the launches.
+  void add_staging() {
+    std::vector<Work> first;
+    std::vector<Work> last;
+    std::vector<std::pair<std::size_t, plan::BufferId>> in;   // index in `first`, buffer
+    std::vector<std::pair<std::size_t, plan::BufferId>> out;  // index in `last`, buffer
+    for (const plan::Buffer& b : planned_.plan.problem.buffers) {
+      if (!staged(b)) continue;
+      const bool is_input = b.kind == plan::BufferKind::kInput;
+      const Port& port =
+          (is_input ? memory_.inputs : memory_.outputs)[static_cast<std::size_t>(b.slot)];
+      CopyWork copy;
+      copy.bytes = static_cast<std::size_t>(port.bytes);
+      copy.from = is_input ? Address::input(b.slot, 0) : Address::fixed(port.fixed);
+      copy.to = is_input ? Address::fixed(port.fixed) : Address::output(b.slot, 0);
+      auto& list = is_input ? first : last;
+      (is_input ? in : out).emplace_back(list.size(), b.id);
+      list.push_back({-1, (is_input ? "input " : "output ") + b.name, copy});
+    }
+    splice(std::move(first), std::move(last), in, out);
+  }
+
+  bool staged(const plan::Buffer& b) const {
+    if (b.kind != plan::BufferKind::kInput && b.kind != plan::BufferKind::kOutput) return false;
+    const auto& ports = b.kind == plan::BufferKind::kInput ? memory_.inputs : memory_.outputs;
+    const Port& port = ports[static_cast<std::size_t>(b.slot)];
+    return stages_ports_ && !port.direct && port.bytes > 0;
+  }
+
+  void splice(std::vector<Work> first, std::vector<Work> last,
+              const std::vector<std::pair<std::size_t, plan::BufferId>>& in,
+              const std::vector<std::pair<std::size_t, plan::BufferId>>& out) {
+    const auto shift = static_cast<plan::LaunchId>(first.size());
+    const auto after = shift + static_cast<plan::LaunchId>(bound_.works.size());
+    for (const plan::Edge& e : planned_.plan.edges) {
+      bound_.edges.push_back({e.from + shift, e.to + shift});
+    }
+    for (const plan::Launch& l : planned_.plan.problem.launches) {
+      for (const auto& [index, buffer] : in) {
+        if (std::ranges::binary_search(l.reads, buffer)) {
+          bound_.edges.push_back({static_cast<plan::LaunchId>(index), l.id + shift});
+        }
+      }
+      for (const auto& [index, buffer] : out) {
+        if (std::ranges::binary_search(l.writes, buffer)) {
+          bound_.edges.push_back({l.id + shift, after + static_cast<plan::LaunchId>(index)});
+        }
+      }
+    }
+    std::ranges::sort(bound_.edges, [](const plan::Edge& a, const plan::Edge& b) {
+      return std::pair(a.to, a.from) < std::pair(b.to, b.from);
+    });
+    std::vector<Work> all = std::move(first);
+    std::ranges::move(bound_.works, std::back_inserter(all));
+    std::ranges::move(last, std::back_inserter(all));
+    bound_.works = std::move(all);
+  }
+
+ public:
+  bool stages_ports_ = true;  ///< false: the runner itself copies between host and ports
+
+ private:
+  const exec::Planned& planned_;
+  const DeviceSession& session_;
+  DeviceMemory& memory_;
+  const AtenProvider* provider_;
+  Addresses addresses_;
+  Bound bound_;
+  std::vector<kernels::Instance> instances_;
+  std::vector<Pending> pending_;
+};
+
+/// Launches that touch each buffer, and whether a library call is among them.
+struct Touch {
+  std::size_t launches = 0;
+  bool library = false;
+};
+std::vector<Touch> touches(const exec::Planned& planned) {
+  std::vector<Touch> out(planned.plan.problem.buffers.size());
+  for (const plan::Launch& l : planned.plan.problem.launches) {
+    const bool library =
+        planned.lowered.launches[static_cast<std::size_t>(l.id)].kind != lower::LaunchKind::kKernel;
+    std::vector<plan::BufferId> all = l.reads;
+    all.insert(all.end(), l.writes.begin(), l.writes.end());
+    std::ranges::sort(all);
+    all.erase(std::ranges::unique(all).begin(), all.end());
+    for (const plan::BufferId b : all) {
+      ++out[static_cast<std::size_t>(b)].launches;
+      out[static_cast<std::size_t>(b)].library |= library;
+    }
+  }
+  return out;
+}
+
+Port make_port(const ir::TensorType& type, const Touch& touch, bool host_tensors) {
+  Port port;
+  port.begin = type.offset * ir::itemsize(type.dtype);
+  port.bytes = std::max<std::int64_t>(0, type.storage_extent() - port.begin);
+  port.direct = !host_tensors && !touch.library && touch.launches <= kMaxPatchedNodes;
+  return port;
+}
+
+}  // namespace
+
+lower::Choice choose(const ir::Node& node, const kernels::Target& target) {
+  std::string why;
+  const auto call = to_kernel_call(node, &why);
+  if (!call) return {lower::LaunchKind::kAten, "", why, 0};
+  const kernels::Match match = kernels::select(call->call, target);
+  if (!match.instance) return {lower::LaunchKind::kAten, "", match.reason, 0};
+  return {lower::LaunchKind::kKernel, match.instance->kernel, match.reason,
+          match.instance->workspace_bytes};
+}
+
+void plan_ports(const exec::Planned& planned, bool host_tensors, const DeviceSession& session,
+                DeviceMemory& memory) {
+  const std::vector<Touch> touch = touches(planned);
+  const auto make = [&](const ir::Node& node) {
+    const auto buffer = planned.lowered.buffer_of[static_cast<std::size_t>(node.storage())];
+    Port port = make_port(node.type(), touch[static_cast<std::size_t>(buffer)], host_tensors);
+    if (!port.direct && port.bytes > 0) {
+      memory.owned.push_back(DeviceBuffer::allocate(
+          session.context(), static_cast<std::size_t>(port.bytes), "staging of " + node.name()));
+      port.fixed = memory.owned.back().get();
+    }
+    return port;
+  };
+  for (const ir::Node* n : planned.lowered.inputs) memory.inputs.push_back(make(*n));
+  for (const ir::Node* n : planned.lowered.outputs) memory.outputs.push_back(make(*n));
+}
+
+Bound bind_plan(const exec::Planned& planned, const DeviceSession& session, DeviceMemory& memory,
+                const AtenProvider* provider) {
+  Binder binder(planned, session, memory, provider);
+  // With host tensors every port is here, and the runner moves data between host and ports.
+  binder.stages_ports_ =
+      std::ranges::none_of(planned.inputs, [](const TensorSpec& s) { return s.device.is_cpu(); }) &&
+      std::ranges::none_of(planned.outputs, [](const TensorSpec& s) { return s.device.is_cpu(); });
+  return binder.bind();
+}
+
+}  // namespace monograph::cuda

@@ -1,0 +1,60 @@
+// From planned launches to device work: addresses, kernels, staging copies.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "runtime/cuda/backend/provider.h"
+#include "runtime/cuda/backend/session.h"
+#include "runtime/cuda/graph/plan_graph.h"
+#include "runtime/exec/backend.h"
+
+namespace monograph::cuda {
+
+/// Where one input or output of the caller is on the device.
+struct Port {
+  bool direct = false;     ///< nodes take the caller's address; else `fixed` is its memory here
+  CUdeviceptr fixed = 0;   ///< first byte of the tensor's data, for ports that aren't direct
+  std::int64_t bytes = 0;  ///< from the first to the last element
+  std::int64_t begin = 0;  ///< byte offset of the first element in its IR storage
+};
+
+/// Memory behind a plan on the device.
+struct DeviceMemory {
+  CUdeviceptr arena = 0;
+  std::map<std::string, CUdeviceptr> weights;  ///< storage base by get_attr target
+  std::vector<Port> inputs, outputs;
+  std::vector<DeviceBuffer> owned;  ///< uploaded weights, staging, kernel state
+};
+
+/// Kernel figures of one launch, for reports.
+struct LaunchInfo {
+  std::string node;
+  std::string implementation;
+  kernels::Resources resources;
+  double bytes = 0;
+  double predicted_us = 0;
+};
+
+struct Bound {
+  std::vector<Work> works;         ///< staging copies first, then launches, then copies out
+  std::vector<plan::Edge> edges;   ///< over works, sorted by (to, from)
+  std::vector<Library> libraries;  ///< keep the kernels of `works`
+  std::vector<LaunchInfo> launches;
+};
+
+/// How the CUDA back end implements `node` on `target`.
+lower::Choice choose(const ir::Node& node, const kernels::Target& target);
+
+/// Decides which ports nodes can take directly (device tensors only): those that no library call
+/// touches and at most `kMaxPatchedNodes` nodes do. Allocates memory for the others.
+inline constexpr std::size_t kMaxPatchedNodes = 4;
+void plan_ports(const exec::Planned& planned, bool host_tensors, const DeviceSession& session,
+                DeviceMemory& memory);
+
+/// Compiles kernels and turns every launch into work over `memory`.
+Bound bind_plan(const exec::Planned& planned, const DeviceSession& session, DeviceMemory& memory,
+                const AtenProvider* provider);
+
+}  // namespace monograph::cuda

@@ -1,0 +1,40 @@
+// The seam behind which LibTorch's kernels run on the device: captured from LibTorch's CUDA half on
+// a real GPU, their host reference on the virtual one.
+#pragma once
+
+#include <cuda.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "capture/ir/graph.h"
+#include "runtime/cuda/graph/work.h"
+
+namespace monograph::cuda {
+
+/// Device address of the first byte of a value's storage.
+using StorageAddress = std::function<CUdeviceptr(const ir::Value&)>;
+
+class AtenProvider {
+ public:
+  virtual ~AtenProvider() = default;
+  virtual std::string name() const = 0;
+  /// Whether calls on this driver's device can be bound.
+  virtual bool serves(const Driver& driver) const = 0;
+  /// The node's operator over memory at fixed addresses. Throws Error(kRejectedUnsupportedOp) for
+  /// operators that draw random numbers, synchronise or depend on data, naming the operator.
+  virtual std::shared_ptr<LibraryCall> bind(const ir::Node& node, const StorageAddress& address,
+                                            const ContextRef& context) const = 0;
+  /// The stream on which the caller expects work, or null for the session's own.
+  virtual CUstream current_stream(const Context&) const { return nullptr; }
+};
+
+/// Registers at static initialisation (also of a library opened later).
+struct AtenProviderRegistration {
+  explicit AtenProviderRegistration(std::unique_ptr<AtenProvider> provider);
+};
+/// The provider that serves `driver`, or nullptr.
+const AtenProvider* find_aten_provider(const Driver& driver);
+
+}  // namespace monograph::cuda

@@ -1,0 +1,70 @@
+#include "runtime/cuda/backend/session.h"
+
+#include <fmt/format.h>
+#include <monograph/error.h>
+
+#include <cstdlib>
+
+namespace monograph::cuda {
+namespace {
+
+/// Addresses, not memory: far more than any plan needs, far less than the address space.
+constexpr std::size_t kReserveFactor = 2;
+
+kernels::Target make_target(const DeviceInfo& info) {
+  kernels::Target t;
+  // The virtual GPU runs kernels that the emulator's toolchain has compiled.
+  const bool is_virtual = info.name.find("virtual") != std::string::npos;
+  t.arch = is_virtual ? "virtual" : fmt::format("sm_{}{}", info.major, info.minor);
+  t.multiprocessors = info.multiprocessors;
+  t.shared_per_block = static_cast<std::int64_t>(info.shared_memory_per_block_optin);
+  t.l2_bytes = static_cast<std::int64_t>(info.l2_bytes);
+  t.has_programmatic_launch = info.programmatic_launch;
+  return t;
+}
+
+}  // namespace
+
+std::string driver_library(const Options& options) {
+  if (!options.cuda_driver.empty()) return options.cuda_driver;
+  if (const char* path = std::getenv("MONOGRAPH_DRIVER"); path != nullptr && *path != '\0') {
+    return path;
+  }
+  return Driver::kDefaultLibrary;
+}
+
+std::shared_ptr<DeviceSession> DeviceSession::open(const Options& options) {
+  const Driver& driver = Driver::open(driver_library(options));
+  ContextRef context = Context::retain(driver);
+  return std::shared_ptr<DeviceSession>(new DeviceSession(std::move(context), options));
+}
+
+DeviceSession::DeviceSession(ContextRef context, const Options&)
+    : context_(std::move(context)), target_(make_target(context_->info())) {
+  const CurrentContext current(*context_);
+  arena_ = Arena::create(context_, context_->info().total_bytes / kReserveFactor);
+  stream_ = Stream::create(context_);
+  last_ = Event::create(context_);
+}
+
+void DeviceSession::check_alive() const {
+  if (!context_->driver().poisoned()) return;
+  throw Error(Code::kDevicePoisoned,
+              "an earlier error has destroyed this process's device context; nothing more can run "
+              "on it: save what is on the host and restart the process. The first error was: " +
+                  context_->driver().poison_reason());
+}
+
+void DeviceSession::enter(CUstream stream) {
+  const std::lock_guard lock(mutex_);
+  if (last_stream_ == nullptr || last_stream_ == stream) return;
+  context_->driver().StreamWaitEvent(stream, last_.get(), CU_EVENT_WAIT_DEFAULT);
+}
+
+void DeviceSession::leave(CUstream stream) {
+  const std::lock_guard lock(mutex_);
+  last_.record(stream);
+  last_stream_ = stream;
+}
+
+}  // namespace monograph::cuda

@@ -175,7 +175,10 @@ void parse_fields(Reader& reader, const std::string& known, Field field) {
       if (k == key) reader.fail(std::string("'").append(key).append("' only once"));
     }
     reader.expect("=");
-    if (!field(key)) reader.fail("one of " + known + " instead of '" + key + "'");
+    if (!field(key)) {
+      reader.fail(
+          std::string("one of ").append(known).append(" instead of '").append(key).append("'"));
+    }
     seen.push_back(std::move(key));
   }
 }

@@ -179,22 +179,6 @@ TEST_F(GraphTest, ANodeCanBeSwitchedOffAndAGraphUpdatedWhole) {
   EXPECT_THROW(exec.launch(stream.get()), Error);
 }
 
-TEST_F(GraphTest, ALaunchInsideACaptureBecomesAChildGraph) {
-  DeviceBuffer a = DeviceBuffer::allocate(context, 16);
-  Graph inner = Graph::create(context);
-  CUgraphNodeParams p = fill_node(a.get(), 5, 4);
-  inner.add_node(p);
-  GraphExec inner_exec = inner.instantiate();
-  Graph outer = Graph::create(context);
-  outer.begin_capture(stream.get(), CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
-  inner_exec.launch(stream.get());
-  outer.end_capture();
-  ASSERT_EQ(outer.nodes().size(), 1u);
-  EXPECT_EQ(outer.type(outer.nodes()[0]), CU_GRAPH_NODE_TYPE_GRAPH);
-  outer.instantiate().launch(stream.get());
-  EXPECT_EQ(download<unsigned>(a.get(), 4), std::vector<unsigned>(4, 5));
-}
-
 TEST_F(GraphTest, AnExecutableGraphOutlivesItsGraphAndItsQueuedWorkOutlivesIt) {
   DeviceBuffer a = DeviceBuffer::allocate(context, 16);
   {

@@ -38,10 +38,9 @@ CUresult begin(CUstream s, CUgraph graph, Deps front, CUstreamCaptureMode mode, 
   return CUDA_SUCCESS;
 }
 
-CUresult can_begin(CUstream given, CUstream s, CUstreamCaptureMode mode) {
-  VGPU_NEED(s, CUDA_ERROR_INVALID_HANDLE);
+CUresult can_begin(CUstream s, CUstreamCaptureMode mode) {
   VGPU_NEED(s != &device().legacy, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
-  VGPU_NEED(given && mode <= CU_STREAM_CAPTURE_MODE_RELAXED, CUDA_ERROR_INVALID_VALUE);
+  VGPU_NEED(mode <= CU_STREAM_CAPTURE_MODE_RELAXED, CUDA_ERROR_INVALID_VALUE);
   VGPU_NEED(!s->capture, CUDA_ERROR_ILLEGAL_STATE);
   return CUDA_SUCCESS;
 }
@@ -50,6 +49,7 @@ CUresult can_begin(CUstream given, CUstream s, CUstreamCaptureMode mode) {
 bool dissolve(const CaptureRef& c) {
   const NodeSet joined = upstream(c->origin->front);
   bool all = true;
+  for (const GraphDep& d : c->orphans) all = all && (!alive(d.node) || joined.count(d.node));
   for (CUstream t : c->streams) {
     if (!alive(t) || t->capture != c) continue;
     for (const GraphDep& d : t->front) all = all && (!alive(d.node) || joined.count(d.node));
@@ -70,8 +70,8 @@ extern "C" {
 
 CUresult cuStreamBeginCapture(CUstream stream, CUstreamCaptureMode mode) {
   VGPU_API(StreamBeginCapture, kSafe, kCtx);
-  const CUstream s = resolve(stream);
-  if (const CUresult r = can_begin(stream, s, mode)) return r;
+  VGPU_RESOLVE(s, stream);
+  if (const CUresult r = can_begin(s, mode)) return r;
   return begin(s, enlist(new CUgraph_st), {}, mode, true);
 }
 
@@ -79,9 +79,10 @@ CUresult cuStreamBeginCaptureToGraph(CUstream stream, CUgraph graph, const CUgra
                                      const CUgraphEdgeData* edges, size_t count,
                                      CUstreamCaptureMode mode) {
   VGPU_API(StreamBeginCaptureToGraph, kSafe, kCtx);
-  const CUstream s = resolve(stream);
-  if (const CUresult r = can_begin(stream, s, mode)) return r;
-  VGPU_NEED(alive(graph) && !graph->capture && (nodes || !count), CUDA_ERROR_INVALID_VALUE);
+  VGPU_RESOLVE(s, stream);
+  if (const CUresult r = can_begin(s, mode)) return r;
+  VGPU_NEED(alive(graph) && (nodes || !count), CUDA_ERROR_INVALID_VALUE);
+  VGPU_NEED(!graph->capture, CUDA_ERROR_ILLEGAL_STATE);
   Deps front;
   for (size_t i = 0; i < count; ++i) {
     VGPU_NEED(alive(nodes[i]) && nodes[i]->owner == graph, CUDA_ERROR_INVALID_VALUE);
@@ -92,19 +93,20 @@ CUresult cuStreamBeginCaptureToGraph(CUstream stream, CUgraph graph, const CUgra
 
 CUresult cuStreamEndCapture(CUstream stream, CUgraph* out) {
   VGPU_ENTER(StreamEndCapture, kSafe, kCtx);  // an injected failure still ends the capture
-  const CUstream s = resolve(stream);
-  VGPU_NEED(s, CUDA_ERROR_INVALID_HANDLE);
+  VGPU_RESOLVE(s, stream);
   VGPU_NEED(out, CUDA_ERROR_INVALID_VALUE);
   *out = nullptr;
   VGPU_NEED(s->capture, CUDA_ERROR_ILLEGAL_STATE);
   const CaptureRef c = s->capture;
   if (c->origin != s) return invalidate(c, CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
-  VGPU_NEED(c->mode == CU_STREAM_CAPTURE_MODE_RELAXED || c->thread == std::this_thread::get_id(),
-            CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD);
+  const bool foreign =
+      c->mode != CU_STREAM_CAPTURE_MODE_RELAXED && c->thread != std::this_thread::get_id();
   const bool joined = dissolve(c);
   CUresult result = CUDA_SUCCESS;
   if (status)
     result = status;
+  else if (foreign)  // refused, and the capture is over nevertheless (seen on a real driver)
+    result = CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD;
   else if (c->invalid)
     result = CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
   else if (!joined)
@@ -119,8 +121,7 @@ CUresult cuStreamEndCapture(CUstream stream, CUgraph* out) {
 
 CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus* out) {
   VGPU_API(StreamIsCapturing, kSafe, kCtx);
-  const CUstream s = resolve(stream);
-  VGPU_NEED(s, CUDA_ERROR_INVALID_HANDLE);
+  VGPU_RESOLVE(s, stream);
   VGPU_NEED(out, CUDA_ERROR_INVALID_VALUE);
   if (s == &device().legacy) {
     for (const CaptureRef& c : device().captures) {
@@ -141,8 +142,7 @@ CUresult cuStreamGetCaptureInfo(CUstream stream, CUstreamCaptureStatus* state, c
                                 CUgraph* graph, const CUgraphNode** nodes,
                                 const CUgraphEdgeData** edges, size_t* count) {
   VGPU_API(StreamGetCaptureInfo, kSafe, kCtx);
-  const CUstream s = resolve(stream);
-  VGPU_NEED(s, CUDA_ERROR_INVALID_HANDLE);
+  VGPU_RESOLVE(s, stream);
   VGPU_NEED(state && (!edges || nodes), CUDA_ERROR_INVALID_VALUE);
   *state = !s->capture           ? CU_STREAM_CAPTURE_STATUS_NONE
            : s->capture->invalid ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
@@ -167,8 +167,7 @@ CUresult cuStreamUpdateCaptureDependencies(CUstream stream, CUgraphNode* nodes,
                                            const CUgraphEdgeData* edges, size_t count,
                                            unsigned flags) {
   VGPU_API(StreamUpdateCaptureDependencies, kSafe, kCtx);
-  const CUstream s = resolve(stream);
-  VGPU_NEED(s, CUDA_ERROR_INVALID_HANDLE);
+  VGPU_RESOLVE(s, stream);
   VGPU_NEED(s->capture, CUDA_ERROR_ILLEGAL_STATE);
   VGPU_NEED(!s->capture->invalid, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
   VGPU_NEED(flags <= CU_STREAM_SET_CAPTURE_DEPENDENCIES && (nodes || !count),

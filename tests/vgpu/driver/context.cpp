@@ -223,12 +223,12 @@ CUresult cuCtxGetCurrent(CUcontext* out) {
   return CUDA_SUCCESS;
 }
 CUresult cuCtxGetDevice(CUdevice* out) {
-  VGPU_API(CtxGetDevice, kSafe, kCtx);
+  VGPU_API(CtxGetDevice, kSafe, kCurrent);
   *out = 0;
   return CUDA_SUCCESS;
 }
 CUresult cuCtxSynchronize() {
-  VGPU_API(CtxSynchronize, kUnsafe, kCtx);
+  VGPU_API(CtxSynchronize, kUnsafe, kCurrent);
   if (!device()
            .captures.empty()) {  // documented for capture: a context with one can't be waited for
     for (const CaptureRef& c : device().captures) c->invalid = true;

@@ -116,6 +116,7 @@ CUresult enter(Call call, Safety safety, Needs needs) {
   if (needs == kInit) return CUDA_SUCCESS;
   if (d.sticky) return d.sticky;
   if (d.retained == 0) return CUDA_ERROR_INVALID_CONTEXT;
+  if (needs == kCurrent && !current_context()) return CUDA_ERROR_INVALID_CONTEXT;
   bool any = false;
   if (safety == kUnsafe && !d.captures.empty() && prohibited(&any)) {
     return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
@@ -185,6 +186,7 @@ void CUgraph_st::retire() {
   for (const auto& node : nodes) {
     vgpu::device().live.erase(node.get());
     if (node->child) node->child->retire();
+    node->work.memory_owner.reset();
   }
   vgpu::device().live.erase(this);
 }

@@ -66,8 +66,8 @@ struct Work {
   CUDA_MEMCPY3D copy{};
   CUDA_MEMSET_NODE_PARAMS fill{};
   CUDA_HOST_NODE_PARAMS host{};
-  CUdeviceptr memory = 0;  // allocation and free nodes
-  size_t memory_bytes = 0;
+  CUdeviceptr memory = 0;              // allocation and free nodes
+  std::shared_ptr<void> memory_owner;  // of an allocation node: releases it with the last user
 };
 using WorkRef = std::shared_ptr<const Work>;
 
@@ -92,6 +92,7 @@ struct Capture {
   cuuint64_t id = 0;
   bool invalid = false, owns_graph = false, ended = false;
   std::vector<CUstream> streams;
+  Deps orphans;  // ends of work in joined streams that were destroyed since
 };
 using CaptureRef = std::shared_ptr<Capture>;
 
@@ -252,7 +253,7 @@ void discard(T* object) {
 
 // ---- start of every entry point ----
 enum Safety { kSafe, kUnsafe };  // unsafe: prohibited by captures under way (thread capture modes)
-enum Needs { kNothing, kInit, kCtx };
+enum Needs { kNothing, kInit, kCtx, kCurrent };  // kCurrent: a context current on the thread
 CUresult enter(Call call, Safety safety, Needs needs);
 CUcontext current_context();
 CUstreamCaptureMode& thread_mode();
@@ -275,6 +276,8 @@ bool pinned_range(const void* at, size_t bytes);
 CUresult allocate(CUdeviceptr* out, size_t bytes);
 CUresult release(CUdeviceptr at);
 bool is_allocation(CUdeviceptr at);
+std::shared_ptr<void> own_allocation(
+    CUdeviceptr at);  // released with the last reference, if still there
 CUresult check_red_zones(const char* after);
 void describe_memory(std::map<std::string, size_t>* kinds);
 void register_fault_handler();
@@ -291,13 +294,15 @@ CUresult make_launch(Launch* out, CUkern_st* kernel, simt::Dim grid, simt::Dim b
 CUkern_st* as_kernel(CUfunction function, CUkernel kernel);
 
 // ---- streams, capture, graphs ----
-CUstream resolve(CUstream stream);  // the legacy stream's object for null; null if invalid
-CUresult use(CUstream stream);      // rules of implicit dependence on the legacy stream
+// The object behind a stream handle; null names the legacy stream, which needs a current context.
+CUresult resolve(CUstream given, CUstream* out);
+CUresult use(CUstream stream);  // rules of implicit dependence on the legacy stream
 struct Serialization {
   bool programmatic = false;
 };
 CUresult submit(CUstream stream, Work work, Serialization serialization = {});
 CUresult invalidate(const CaptureRef& capture, CUresult code);
+CUresult spoil(CUstream stream, CUresult result);  // a failed operation ends the use of a capture
 CUgraphNode add_node(CUgraph graph, Deps deps, Work work);
 std::unique_ptr<CUgraph_st> clone(const CUgraph_st& graph, bool embedded);
 bool has_memory_nodes(const CUgraph_st& graph);
@@ -311,6 +316,9 @@ CUresult submit_graph(CUgraphExec exec, CUstream stream);
 #define VGPU_API(name, safety, needs) \
   VGPU_ENTER(name, safety, needs);    \
   if (status != CUDA_SUCCESS) return status
+#define VGPU_RESOLVE(s, given) \
+  CUstream s = nullptr;        \
+  if (const CUresult vgpu_result = ::vgpu::resolve(given, &s)) return vgpu_result
 #define VGPU_NEED(condition, code) \
   if (!(condition)) return code
 

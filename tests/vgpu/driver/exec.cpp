@@ -20,7 +20,7 @@ bool flatten(const CUgraph_st& g, const Tail& entry, CUgraphExec exec, Tail* end
       Tail deps = n->deps.empty() ? entry : Tail{};
       for (const GraphDep& d : n->deps) {
         for (const auto& [index, _] : done[d.node]) {
-          deps.push_back({index, d.edge.type == CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC});
+          deps.push_back({index, d.edge.from_port != CU_GRAPH_KERNEL_NODE_PORT_DEFAULT});
         }
       }
       Tail tail;
@@ -92,14 +92,15 @@ extern "C" {
 
 CUresult cuGraphInstantiateWithParams(CUgraphExec* out, CUgraph g,
                                       CUDA_GRAPH_INSTANTIATE_PARAMS* params) {
-  VGPU_API(GraphInstantiateWithParams, kUnsafe, kCtx);
-  VGPU_NEED(out && params, CUDA_ERROR_INVALID_VALUE);
-  params->hErrNode_out = nullptr;
-  params->result_out = CUDA_GRAPH_INSTANTIATE_ERROR;
-  VGPU_NEED(alive(g) && !g->capture, CUDA_ERROR_INVALID_VALUE);
+  if (params) {
+    params->hErrNode_out = nullptr;
+    params->result_out = CUDA_GRAPH_INSTANTIATE_ERROR;
+  }
+  VGPU_API(GraphInstantiateWithParams, kUnsafe, kCurrent);
+  VGPU_NEED(out && params && alive(g), CUDA_ERROR_INVALID_VALUE);
   VGPU_NEED((params->flags & ~kKnownFlags) == 0, CUDA_ERROR_INVALID_VALUE);
   const bool memory = has_memory_nodes(*g);
-  VGPU_NEED(!memory || g->memory_execs == 0, CUDA_ERROR_INVALID_VALUE);
+  VGPU_NEED(!memory || g->memory_execs == 0, CUDA_ERROR_NOT_SUPPORTED);
   auto exec = std::make_unique<CUgraphExec_st>();
   Tail ends;
   if (!flatten(*g, {}, exec.get(), &ends)) {
@@ -121,13 +122,14 @@ CUresult cuGraphExecDestroy(CUgraphExec e) {
   VGPU_NEED(alive(e), CUDA_ERROR_INVALID_HANDLE);
   if (e->has_memory && alive(e->source)) --e->source->memory_execs;
   e->copy->retire();
+  e->nodes.clear();
   discard(e);  // work in flight has its own references
   return status;
 }
 
 CUresult cuGraphUpload(CUgraphExec e, CUstream given) {
   VGPU_API(GraphUpload, kSafe, kCtx);
-  const CUstream s = resolve(given);
+  VGPU_RESOLVE(s, given);
   VGPU_NEED(s && alive(e), CUDA_ERROR_INVALID_HANDLE);
   if (s->capture) return invalidate(s->capture, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
   return use(s);
@@ -135,16 +137,9 @@ CUresult cuGraphUpload(CUgraphExec e, CUstream given) {
 
 CUresult cuGraphLaunch(CUgraphExec e, CUstream given) {
   VGPU_API(GraphLaunch, kSafe, kCtx);
-  const CUstream s = resolve(given);
+  VGPU_RESOLVE(s, given);
   VGPU_NEED(s && alive(e), CUDA_ERROR_INVALID_HANDLE);
-  if (s->capture) {  // becomes a child graph of what is being captured
-    VGPU_NEED(!e->has_memory, invalidate(s->capture, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED));
-    Work w;
-    w.type = CU_GRAPH_NODE_TYPE_GRAPH;
-    if (const CUresult r = submit(s, std::move(w))) return r;
-    s->front.back().node->child = clone(*e->copy, true);
-    return CUDA_SUCCESS;
-  }
+  if (s->capture) return invalidate(s->capture, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
   if (const CUresult r = use(s)) return r;
   if (device().options.null_device) return CUDA_SUCCESS;
   const bool frees = std::any_of(e->nodes.begin(), e->nodes.end(), [](const auto& n) {

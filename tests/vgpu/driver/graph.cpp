@@ -137,7 +137,11 @@ CUresult check_edge(const CUgraphNode_st* from, CUgraphNodeType to, const Edge& 
                                 [](unsigned char c) { return c == 0; });
   VGPU_NEED(zero && edge.to_port == 0, CUDA_ERROR_INVALID_VALUE);
   if (edge.type == CU_GRAPH_DEPENDENCY_TYPE_DEFAULT) {
-    VGPU_NEED(edge.from_port == CU_GRAPH_KERNEL_NODE_PORT_DEFAULT, CUDA_ERROR_INVALID_VALUE);
+    // A real driver takes the launch-order port with the default type, between kernels.
+    VGPU_NEED(edge.from_port == CU_GRAPH_KERNEL_NODE_PORT_DEFAULT ||
+                  (edge.from_port == CU_GRAPH_KERNEL_NODE_PORT_LAUNCH_ORDER &&
+                   from->work.type == CU_GRAPH_NODE_TYPE_KERNEL && to == CU_GRAPH_NODE_TYPE_KERNEL),
+              CUDA_ERROR_INVALID_VALUE);
     return CUDA_SUCCESS;
   }
   // Documented: only between kernel nodes, with the programmatic or the launch-order port.
@@ -164,7 +168,8 @@ CUresult cuGraphCreate(CUgraph* out, unsigned flags) {
 
 CUresult cuGraphDestroy(CUgraph g) {
   VGPU_ENTER(GraphDestroy, kSafe, kInit);
-  VGPU_NEED(alive(g) && !g->capture && !g->embedded, CUDA_ERROR_INVALID_VALUE);
+  VGPU_NEED(alive(g) && !g->embedded, CUDA_ERROR_INVALID_VALUE);
+  VGPU_NEED(!g->capture, CUDA_ERROR_ILLEGAL_STATE);
   g->retire();
   discard(g);
   return status;
@@ -174,6 +179,8 @@ CUresult cuGraphAddNode(CUgraphNode* out, CUgraph g, const CUgraphNode* nodes,
                         const CUgraphEdgeData* edges, size_t count, CUgraphNodeParams* params) {
   VGPU_API(GraphAddNode, kSafe, kCtx);
   VGPU_NEED(out && alive(g) && params, CUDA_ERROR_INVALID_VALUE);
+  VGPU_NEED(params->type != CU_GRAPH_NODE_TYPE_KERNEL || current_context(),
+            CUDA_ERROR_INVALID_CONTEXT);
   Deps deps;
   if (const CUresult r = read_deps(g, nodes, edges, count, params->type, &deps)) return r;
   Work w;
@@ -185,8 +192,8 @@ CUresult cuGraphAddNode(CUgraphNode* out, CUgraph g, const CUgraphNode* nodes,
 
 CUresult cuGraphDestroyNode(CUgraphNode n) {
   VGPU_API(GraphDestroyNode, kSafe, kInit);
-  VGPU_NEED(alive(n) && !n->owner->capture && !has_memory_nodes(*n->owner),
-            CUDA_ERROR_INVALID_VALUE);
+  VGPU_NEED(alive(n) && !has_memory_nodes(*n->owner), CUDA_ERROR_INVALID_VALUE);
+  VGPU_NEED(!n->owner->capture, CUDA_ERROR_ILLEGAL_STATE);
   for (const auto& other : n->owner->nodes) {
     std::erase_if(other->deps, [&](const GraphDep& d) { return d.node == n; });
   }

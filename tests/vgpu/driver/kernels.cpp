@@ -155,16 +155,15 @@ CUresult read_attributes(const CUlaunchConfig& c, Serialization* serialization) 
 }
 
 CUresult launch(const CUlaunchConfig& c, CUfunction f, void** params, void** extra) {
-  const CUstream s = resolve(c.hStream);
-  VGPU_NEED(s, CUDA_ERROR_INVALID_HANDLE);
+  VGPU_RESOLVE(s, c.hStream);
   Serialization serialization;
-  if (const CUresult r = read_attributes(c, &serialization)) return r;
+  if (const CUresult r = read_attributes(c, &serialization)) return spoil(s, r);
   Work w;
   w.type = CU_GRAPH_NODE_TYPE_KERNEL;
   if (const CUresult r =
           make_launch(&w.launch, as_kernel(f, nullptr), {c.gridDimX, c.gridDimY, c.gridDimZ},
                       {c.blockDimX, c.blockDimY, c.blockDimZ}, c.sharedMemBytes, params, extra)) {
-    return r;
+    return spoil(s, r);
   }
   return submit(s, std::move(w), serialization);
 }
@@ -251,7 +250,7 @@ CUresult cuLibraryGetKernel(CUkernel* out, CUlibrary library, const char* name) 
 }
 
 CUresult cuKernelGetFunction(CUfunction* out, CUkernel k) {
-  VGPU_API(KernelGetFunction, kSafe, kCtx);
+  VGPU_API(KernelGetFunction, kSafe, kCurrent);
   VGPU_NEED(alive(k), CUDA_ERROR_INVALID_HANDLE);
   VGPU_NEED(out, CUDA_ERROR_INVALID_VALUE);
   *out = reinterpret_cast<CUfunction>(k);

@@ -20,6 +20,7 @@ constexpr char kRedZone = '\xcb';
 struct Allocation {
   char* pages;
   size_t page_bytes, size;
+  uint64_t id;
 };
 struct Physical {
   int fd;
@@ -38,7 +39,7 @@ struct Memory {
   std::map<CUdeviceptr, Mapping> mappings;
   std::map<CUmemGenericAllocationHandle, Physical> physical;
   std::map<const char*, size_t> pinned, registered;
-  uint64_t in_use = 0, peak = 0, next_handle = 1;
+  uint64_t in_use = 0, peak = 0, next_handle = 1, next_id = 1;
   int open = 0;
 };
 Memory& memory() {
@@ -144,7 +145,7 @@ bool pinned_range(const void* at, size_t bytes) {
 
 CUresult allocate(CUdeviceptr* out, size_t bytes) {
   if (!charge(bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
-  Allocation a{nullptr, pages(bytes), bytes};
+  Allocation a{nullptr, pages(bytes), bytes, memory().next_id++};
   void* const mapped = mmap(nullptr, a.page_bytes + 2 * kPage, PROT_NONE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapped == MAP_FAILED) {
@@ -165,6 +166,14 @@ CUresult allocate(CUdeviceptr* out, size_t bytes) {
 
 bool is_allocation(CUdeviceptr at) {
   return memory().allocations.count(at) != 0;
+}
+
+std::shared_ptr<void> own_allocation(CUdeviceptr at) {
+  const uint64_t id = memory().allocations.at(at).id;
+  return {pointer(at), [at, id](void*) {
+            const auto found = memory().allocations.find(at);
+            if (found != memory().allocations.end() && found->second.id == id) release(at);
+          }};
 }
 
 CUresult release(CUdeviceptr at) {
@@ -216,7 +225,7 @@ using namespace vgpu;
 extern "C" {
 
 CUresult cuMemAlloc(CUdeviceptr* out, size_t bytes) {
-  VGPU_API(MemAlloc, kUnsafe, kCtx);
+  VGPU_API(MemAlloc, kUnsafe, kCurrent);
   VGPU_NEED(out && bytes, CUDA_ERROR_INVALID_VALUE);
   return allocate(out, bytes);
 }
@@ -231,7 +240,7 @@ CUresult cuMemFree(CUdeviceptr at) {
 }
 
 CUresult cuMemGetInfo(size_t* free, size_t* total) {
-  VGPU_API(MemGetInfo, kSafe, kCtx);
+  VGPU_API(MemGetInfo, kSafe, kCurrent);
   VGPU_NEED(free && total, CUDA_ERROR_INVALID_VALUE);
   *total = device().options.memory_bytes;
   *free = *total - std::min<uint64_t>(memory().in_use, *total);
@@ -285,7 +294,7 @@ CUresult cuPointerGetAttribute(void* data, CUpointer_attribute attribute, CUdevi
 
 // ---- page-locked host memory: host pointer and device pointer are the same ----
 CUresult cuMemHostAlloc(void** out, size_t bytes, unsigned flags) {
-  VGPU_API(MemHostAlloc, kUnsafe, kCtx);
+  VGPU_API(MemHostAlloc, kUnsafe, kCurrent);
   VGPU_NEED(out && bytes && flags <= 7, CUDA_ERROR_INVALID_VALUE);
   void* const at = std::aligned_alloc(kPage, pages(bytes));
   VGPU_NEED(at, CUDA_ERROR_OUT_OF_MEMORY);
@@ -314,7 +323,7 @@ CUresult cuMemHostGetDevicePointer(CUdeviceptr* out, void* at, unsigned flags) {
 }
 
 CUresult cuMemHostRegister(void* at, size_t bytes, unsigned flags) {
-  VGPU_API(MemHostRegister, kUnsafe, kCtx);
+  VGPU_API(MemHostRegister, kUnsafe, kCurrent);
   VGPU_NEED(at && bytes && flags <= 0xf, CUDA_ERROR_INVALID_VALUE);
   const auto* const from = static_cast<const char*>(at);
   const auto next = memory().registered.lower_bound(from);
@@ -442,19 +451,16 @@ CUresult cuMemMap(CUdeviceptr at, size_t bytes, size_t offset, CUmemGenericAlloc
 CUresult cuMemUnmap(CUdeviceptr at, size_t bytes) {
   VGPU_ENTER(MemUnmap, kSafe, kInit);
   Memory& m = memory();
-  for (auto it = m.mappings.find(at); bytes; it = m.mappings.find(at)) {
-    VGPU_NEED(it != m.mappings.end() && it->second.size <= bytes, CUDA_ERROR_INVALID_VALUE);
-    const size_t size = it->second.size;
-    mmap(pointer(at), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-         0);
+  for (auto it = m.mappings.lower_bound(at); it != m.mappings.end() && it->first < at + bytes;) {
+    VGPU_NEED(it->first + it->second.size <= at + bytes, CUDA_ERROR_INVALID_VALUE);
+    mmap(pointer(it->first), it->second.size, PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     const auto physical = m.physical.find(it->second.handle);
     --physical->second.mappings;
     drop_physical(physical);
-    m.mappings.erase(it);
-    at += size;
-    bytes -= size;
+    it = m.mappings.erase(it);
   }
-  return status;
+  return status;  // a range without mappings is no error (seen on a real driver)
 }
 
 CUresult cuMemSetAccess(CUdeviceptr at, size_t bytes, const CUmemAccessDesc* access, size_t count) {

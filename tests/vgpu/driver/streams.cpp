@@ -32,10 +32,20 @@ void add_implicit(CUstream s, std::vector<Dep>* deps) {
 
 }  // namespace
 
-CUstream resolve(CUstream stream) {
-  if (stream == nullptr || stream == CU_STREAM_LEGACY) return &device().legacy;
-  if (stream == CU_STREAM_PER_THREAD) return nullptr;  // not offered: the product never uses it
-  return alive(stream) ? stream : nullptr;
+CUresult resolve(CUstream given, CUstream* out) {
+  if (given == nullptr || given == CU_STREAM_LEGACY) {
+    *out = &device().legacy;
+    return current_context() ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
+  }
+  // The per-thread default stream is not offered: the product never uses it.
+  VGPU_NEED(given != CU_STREAM_PER_THREAD && alive(given), CUDA_ERROR_INVALID_HANDLE);
+  *out = given;
+  return CUDA_SUCCESS;
+}
+
+CUresult spoil(CUstream stream, CUresult result) {
+  if (result && stream->capture) stream->capture->invalid = true;
+  return result;
 }
 
 CUresult use(CUstream stream) {
@@ -104,23 +114,21 @@ CUresult submit_graph(CUgraphExec exec, CUstream s) {
 
 using namespace vgpu;
 
-#define VGPU_STREAM(s)          \
-  const CUstream s##_given = s; \
-  s = resolve(s##_given);       \
-  VGPU_NEED(s, CUDA_ERROR_INVALID_HANDLE)
+#define VGPU_STREAM(s) \
+  if (const CUresult vgpu_result = resolve(s, &s)) return vgpu_result
 #define VGPU_EVENT(e) VGPU_NEED(alive(e), CUDA_ERROR_INVALID_HANDLE)
 
 extern "C" {
 
 CUresult cuCtxGetStreamPriorityRange(int* least, int* greatest) {
-  VGPU_API(CtxGetStreamPriorityRange, kSafe, kCtx);
+  VGPU_API(CtxGetStreamPriorityRange, kSafe, kCurrent);
   if (least) *least = 0;
   if (greatest) *greatest = -5;
   return CUDA_SUCCESS;
 }
 
 CUresult cuStreamCreateWithPriority(CUstream* out, unsigned flags, int priority) {
-  VGPU_API(StreamCreateWithPriority, kSafe, kCtx);
+  VGPU_API(StreamCreateWithPriority, kSafe, kCurrent);
   VGPU_NEED(out && flags <= CU_STREAM_NON_BLOCKING, CUDA_ERROR_INVALID_VALUE);
   auto* const s = new CUstream_st;
   s->flags = flags;
@@ -130,7 +138,7 @@ CUresult cuStreamCreateWithPriority(CUstream* out, unsigned flags, int priority)
 }
 
 CUresult cuStreamCreate(CUstream* out, unsigned flags) {
-  VGPU_API(StreamCreate, kSafe, kCtx);
+  VGPU_API(StreamCreate, kSafe, kCurrent);
   VGPU_NEED(out && flags <= CU_STREAM_NON_BLOCKING, CUDA_ERROR_INVALID_VALUE);
   auto* const s = new CUstream_st;
   s->flags = flags;
@@ -149,7 +157,12 @@ CUresult cuStreamGetPriority(CUstream s, int* out) {
 CUresult cuStreamDestroy(CUstream s) {
   VGPU_ENTER(StreamDestroy, kSafe, kCtx);
   VGPU_NEED(alive(s), CUDA_ERROR_INVALID_HANDLE);
-  if (s->capture) s->capture->invalid = true;
+  if (s->capture && s->capture->origin == s) s->capture->invalid = true;
+  if (s->capture) {
+    Deps& orphans = s->capture->orphans;
+    orphans.insert(orphans.end(), s->front.begin(), s->front.end());
+    std::erase(s->capture->streams, s);
+  }
   std::erase(device().streams, s);
   discard(s);
   return status;
@@ -190,6 +203,7 @@ CUresult cuStreamWaitEvent(CUstream s, CUevent e, unsigned flags) {
     // Work recorded outside can't be seen from within a capture; an event that was never recorded
     // names no work at all.
     if (s->capture) {
+      VGPU_NEED(!s->capture->invalid, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
       if (!e->recorded) return CUDA_SUCCESS;
       return invalidate(s->capture, CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
     }
@@ -223,7 +237,7 @@ CUresult cuStreamWaitEvent(CUstream s, CUevent e, unsigned flags) {
 
 // ---- events ----
 CUresult cuEventCreate(CUevent* out, unsigned flags) {
-  VGPU_API(EventCreate, kSafe, kCtx);
+  VGPU_API(EventCreate, kSafe, kCurrent);
   VGPU_NEED(out && flags <= 7, CUDA_ERROR_INVALID_VALUE);
   auto* const e = new CUevent_st;
   e->flags = flags;
@@ -271,6 +285,7 @@ CUresult cuEventRecord(CUevent e, CUstream s) {
 CUresult cuEventQuery(CUevent e) {
   VGPU_API(EventQuery, kUnsafe, kCtx);
   VGPU_EVENT(e);
+  VGPU_NEED(!e->capture || !e->capture->ended, CUDA_ERROR_INVALID_VALUE);
   if (e->capture) return invalidate(e->capture, CUDA_ERROR_CAPTURED_EVENT);
   if (e->op && !e->op->done) {
     const Open open;
@@ -283,6 +298,7 @@ CUresult cuEventQuery(CUevent e) {
 CUresult cuEventSynchronize(CUevent e) {
   VGPU_API(EventSynchronize, kUnsafe, kCtx);
   VGPU_EVENT(e);
+  VGPU_NEED(!e->capture || !e->capture->ended, CUDA_ERROR_INVALID_VALUE);
   if (e->capture) return invalidate(e->capture, CUDA_ERROR_CAPTURED_EVENT);
   return run_until(e->op);
 }
@@ -295,8 +311,8 @@ CUresult cuEventElapsedTime(float* out, CUevent start, CUevent end) {
   for (CUevent e : {start, end}) {
     VGPU_NEED(!(e->flags & CU_EVENT_DISABLE_TIMING), CUDA_ERROR_INVALID_HANDLE);
     VGPU_NEED(e->recorded && !e->capture, CUDA_ERROR_INVALID_HANDLE);
-    VGPU_NEED(e->op->done, CUDA_ERROR_NOT_READY);
   }
+  VGPU_NEED(start->op->done && end->op->done, CUDA_ERROR_NOT_READY);
   *out = static_cast<float>(*end->time_ms - *start->time_ms);
   return CUDA_SUCCESS;
 }

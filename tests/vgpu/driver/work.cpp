@@ -159,8 +159,7 @@ enum class Side { kHost, kDevice };
 
 CUresult submit_copy(CUstream given, Side to_side, CUdeviceptr to, Side from_side, CUdeviceptr from,
                      size_t bytes) {
-  const CUstream s = resolve(given);
-  VGPU_NEED(s, CUDA_ERROR_INVALID_HANDLE);
+  VGPU_RESOLVE(s, given);
   if (bytes == 0) return CUDA_SUCCESS;
   Work w;
   w.type = CU_GRAPH_NODE_TYPE_MEMCPY;
@@ -176,7 +175,7 @@ CUresult submit_copy(CUstream given, Side to_side, CUdeviceptr to, Side from_sid
     w.copy.srcDevice = from;
   w.copy.WidthInBytes = bytes;
   w.copy.Height = w.copy.Depth = 1;
-  if (const CUresult r = check_copy(w.copy)) return r;
+  if (const CUresult r = check_copy(w.copy)) return spoil(s, r);
   const bool pageable_source =
       from_side == Side::kHost && !pinned_range(reinterpret_cast<const void*>(from), bytes);
   const bool pageable_target =
@@ -196,8 +195,7 @@ CUresult submit_copy(CUstream given, Side to_side, CUdeviceptr to, Side from_sid
 }
 
 CUresult submit_fill(CUstream given, CUdeviceptr to, unsigned value, unsigned size, size_t count) {
-  const CUstream s = resolve(given);
-  VGPU_NEED(s, CUDA_ERROR_INVALID_HANDLE);
+  VGPU_RESOLVE(s, given);
   if (count == 0) return CUDA_SUCCESS;
   Work w;
   w.type = CU_GRAPH_NODE_TYPE_MEMSET;
@@ -207,7 +205,7 @@ CUresult submit_fill(CUstream given, CUdeviceptr to, unsigned value, unsigned si
   w.fill.elementSize = size;
   w.fill.width = count;
   w.fill.height = 1;
-  if (const CUresult r = check_fill(w.fill)) return r;
+  if (const CUresult r = check_fill(w.fill)) return spoil(s, r);
   return submit(s, std::move(w));
 }
 
@@ -244,8 +242,7 @@ CUresult cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t count, CUstream
 
 CUresult cuLaunchHostFunc(CUstream given, CUhostFn fn, void* user) {
   VGPU_API(LaunchHostFunc, kSafe, kCtx);
-  const CUstream s = resolve(given);
-  VGPU_NEED(s, CUDA_ERROR_INVALID_HANDLE);
+  VGPU_RESOLVE(s, given);
   VGPU_NEED(fn, CUDA_ERROR_INVALID_VALUE);
   Work w;
   w.type = CU_GRAPH_NODE_TYPE_HOST;
@@ -256,8 +253,7 @@ CUresult cuLaunchHostFunc(CUstream given, CUhostFn fn, void* user) {
 // Stream-ordered allocation: the address exists at once; captured, it becomes a memory node.
 CUresult cuMemAllocAsync(CUdeviceptr* out, size_t bytes, CUstream given) {
   VGPU_API(MemAllocAsync, kSafe, kCtx);
-  const CUstream s = resolve(given);
-  VGPU_NEED(s, CUDA_ERROR_INVALID_HANDLE);
+  VGPU_RESOLVE(s, given);
   VGPU_NEED(out && bytes, CUDA_ERROR_INVALID_VALUE);
   if (s->capture && s->capture->invalid) return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
   if (const CUresult r = use(s)) return r;
@@ -266,14 +262,13 @@ CUresult cuMemAllocAsync(CUdeviceptr* out, size_t bytes, CUstream given) {
   Work w;
   w.type = CU_GRAPH_NODE_TYPE_MEM_ALLOC;
   w.memory = *out;
-  w.memory_bytes = bytes;
+  w.memory_owner = own_allocation(*out);
   return submit(s, std::move(w));
 }
 
 CUresult cuMemFreeAsync(CUdeviceptr at, CUstream given) {
   VGPU_API(MemFreeAsync, kSafe, kCtx);
-  const CUstream s = resolve(given);
-  VGPU_NEED(s, CUDA_ERROR_INVALID_HANDLE);
+  VGPU_RESOLVE(s, given);
   VGPU_NEED(is_allocation(at), CUDA_ERROR_INVALID_VALUE);
   if (s->capture) {
     Work w;

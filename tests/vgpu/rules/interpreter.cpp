@@ -177,7 +177,7 @@ Objects::~Objects() {
   }
   for (const auto& [name, at] : memory) cu.MemFree.raw(at);
   for (const auto& [name, at] : pinned) cu.MemFreeHost.raw(at);
-  for (const auto& [at, bytes] : mappings) cu.MemUnmap.raw(at, bytes);
+  for (const auto& [name, range] : reservations) cu.MemUnmap.raw(range.first, range.second);
   for (const auto& [name, block] : physical) cu.MemRelease.raw(block.first);
   for (const auto& [name, range] : reservations) cu.MemAddressFree.raw(range.first, range.second);
   for (CUlibrary library : libraries) cu.LibraryUnload.raw(library);

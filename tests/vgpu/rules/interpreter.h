@@ -74,7 +74,6 @@ class Objects {
   std::map<std::string, void*> pinned;
   std::map<std::string, std::pair<CUdeviceptr, size_t>> reservations;
   std::map<std::string, std::pair<CUmemGenericAllocationHandle, size_t>> physical;
-  std::vector<std::pair<CUdeviceptr, size_t>> mappings;
   std::vector<CUlibrary> libraries;
   std::vector<char> host = std::vector<char>(4096);  // pageable
   CUdeviceptr out;                                   // parameters of `kernel`

@@ -140,7 +140,6 @@ const Named kMemoryOperations[] = {
        const auto block = o.get(o.physical, a.at(1));
        const CUdeviceptr at = o.get(o.reservations, a.at(0)).first + kUnit * std::stoull(a.at(2));
        const CUresult r = o.cu.MemMap.raw(at, block.second, 0, block.first, 0);
-       if (r == CUDA_SUCCESS) o.mappings.push_back({at, block.second});
        return r;
      }},
     {"access",
@@ -155,7 +154,6 @@ const Named kMemoryOperations[] = {
      [](O& o, const W& a, V*) {
        const auto at = o.get(o.reservations, a.at(0)).first;
        const CUresult r = o.cu.MemUnmap.raw(at, kUnit * std::stoull(a.at(1)));
-       if (r == CUDA_SUCCESS) o.mappings.clear();
        return r;
      }},
     {"memset_range",

@@ -56,6 +56,8 @@ bool is_native_dropout_result(const Node& node) {
 }
 
 bool is_plain_copy(const Node& node) {
+  const Arg* pinned = node.kwarg("pin_memory");
+  if (pinned != nullptr && *pinned == Arg(true)) return false;
   const std::string_view op = aten_op(node);
   return std::find(kCopies.begin(), kCopies.end(), op) != kCopies.end() || is_eval_dropout(node) ||
          is_native_dropout_result(node);

@@ -114,6 +114,7 @@ TEST(RemoveNoops, CopiesToAnotherTypeOrLayoutStay) {
     %a : f32[2,2] = call_function[target=aten.contiguous.default](args = (%t,), kwargs = {})
     %b : f64[2,2] = call_function[target=aten._to_copy.default](args = (%x,), kwargs = {dtype: torch.float64})
     %c : f32[2,2]{device=cuda:0} = call_function[target=aten._to_copy.default](args = (%x,), kwargs = {device: device(type='cuda', index=0)})
+    %p : f32[2,2] = call_function[target=aten._to_copy.default](args = (%x,), kwargs = {pin_memory: True})
     %d : f32[2,2] = call_function[target=aten.relu.default](args = (%a,), kwargs = {})
     %e : f64[2,2] = call_function[target=aten.relu.default](args = (%b,), kwargs = {})
     return (%d, %e)

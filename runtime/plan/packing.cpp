@@ -18,11 +18,12 @@ std::size_t index(std::int64_t i) {
   return static_cast<std::size_t>(i);
 }
 
-/// Effort is counted in visited conflicts, never in time, so that results are reproducible.
+/// Effort is counted in visited conflicts (and a constant per item), never in time, so that results
+/// are reproducible.
 constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kOrdersEffort = 10'000'000;
-constexpr std::int64_t kFloorEffortPerItem = 64;
-constexpr std::int64_t kSearchEffort = 4'000'000;
+constexpr std::int64_t kFloorEffortPerItem = 128;
+constexpr std::int64_t kSearchEffort = 1'000'000;
 constexpr int kSearchRounds = 400;
 constexpr std::size_t kSearchItems = 2048;
 
@@ -66,7 +67,7 @@ class Placer {
         by_offset_.size() / static_cast<std::size_t>(std::bit_width(by_offset_.size() | 1U)) + 8;
     if (!crowded_) {
       crowded_ = !conflicts_.placed_conflicts(item, few, neighbours_);
-      effort_ += static_cast<std::int64_t>(neighbours_.size()) + 1;
+      effort_ += static_cast<std::int64_t>(neighbours_.size()) + 8;
       if (!crowded_) {
         std::sort(neighbours_.begin(), neighbours_.end(),
                   [this](std::int32_t a, std::int32_t b) { return below(a, b); });

@@ -21,3 +21,16 @@ elseif(EXISTS ${MONOGRAPH_TORCH_DIR}/include/fmt)
 else()
   message(FATAL_ERROR "fmt not found: install it (Debian: libfmt-dev) or set MONOGRAPH_FMT_DIR")
 endif()
+
+# OpenMP with the runtime that LibTorch itself loads: two of them in one process would each start
+# threads of their own.
+add_library(monograph::openmp INTERFACE IMPORTED GLOBAL)
+file(GLOB _libgomp ${MONOGRAPH_TORCH_DIR}/lib/libgomp*.so*)
+if(_libgomp)
+  list(GET _libgomp 0 _libgomp)
+  target_compile_options(monograph::openmp INTERFACE -fopenmp)
+  target_link_libraries(monograph::openmp INTERFACE ${_libgomp})
+else()
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+  target_link_libraries(monograph::openmp INTERFACE OpenMP::OpenMP_CXX)
+endif()

@@ -115,9 +115,9 @@ StorageIndex::StorageFacts& StorageIndex::facts(StorageId id) {
 }
 
 const StorageIndex::StorageFacts& StorageIndex::facts(StorageId id) const {
-  static const StorageFacts kNothing;
+  static const StorageFacts nothing;
   const auto at = static_cast<std::size_t>(id);
-  return at < storages_.size() ? storages_[at] : kNothing;
+  return at < storages_.size() ? storages_[at] : nothing;
 }
 
 std::int32_t StorageIndex::position(const Node& node) const {

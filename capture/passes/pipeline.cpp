@@ -48,6 +48,7 @@ const std::vector<std::string>& default_pipeline() {
 std::vector<PassReport> run_passes(ir::Graph& graph, const std::vector<std::string>& names,
                                    PassContext& context, const Observer& observer) {
   std::vector<const Pass*> passes;
+  passes.reserve(names.size());
   for (const std::string& name : names) passes.push_back(&find_pass(name));
   if (observer) observer(graph, {});
   std::vector<PassReport> reports;

@@ -62,7 +62,19 @@ bool dissolve(const CaptureRef& c) {
   return all;
 }
 
+void drop_graph(const CaptureRef& c) {
+  if (!c->owns_graph) return;
+  c->graph->retire();
+  discard(c->graph);
+}
+
 }  // namespace
+
+void abandon_capture(const CaptureRef& capture) {
+  dissolve(capture);
+  drop_graph(capture);
+}
+
 }  // namespace vgpu
 
 using namespace vgpu;
@@ -111,11 +123,10 @@ CUresult cuStreamEndCapture(CUstream stream, CUgraph* out) {
     result = CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
   else if (!joined)
     result = CUDA_ERROR_STREAM_CAPTURE_UNJOINED;
-  if (result && c->owns_graph) {
-    c->graph->retire();
-    discard(c->graph);
-  }
-  if (!result) *out = c->graph;
+  if (result)
+    drop_graph(c);
+  else
+    *out = c->graph;
   return result;
 }
 

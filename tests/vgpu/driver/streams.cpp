@@ -157,7 +157,7 @@ CUresult cuStreamGetPriority(CUstream s, int* out) {
 CUresult cuStreamDestroy(CUstream s) {
   VGPU_ENTER(StreamDestroy, kSafe, kCtx);
   VGPU_NEED(alive(s), CUDA_ERROR_INVALID_HANDLE);
-  if (s->capture && s->capture->origin == s) s->capture->invalid = true;
+  if (s->capture && s->capture->origin == s) abandon_capture(CaptureRef(s->capture));
   if (s->capture) {
     Deps& orphans = s->capture->orphans;
     orphans.insert(orphans.end(), s->front.begin(), s->front.end());

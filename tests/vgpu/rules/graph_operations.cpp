@@ -140,6 +140,28 @@ const Named kGraphOperations[] = {
        return o.cu.LaunchHostFunc.raw(
            o.get(o.streams, a.at(0)), [](void*) {}, nullptr);
      }},
+    {"hostfn_calls",
+     [](O& o, const W& a, V*) {
+       const auto call = [](void* user) {
+         auto* const objects = static_cast<O*>(user);
+         std::size_t free = 0, total = 0;
+         objects->inside = objects->cu.MemGetInfo.raw(&free, &total);
+       };
+       return o.cu.LaunchHostFunc.raw(o.get(o.streams, a.at(0)), call, &o);
+     }},
+    {"hostfn_result", [](O& o, const W&, V*) { return o.inside; }},
+    {"occupancy",
+     [](O& o, const W& a, V* value) {
+       int blocks = 0;
+       CUfunction f = nullptr;
+       CUresult r = o.cu.KernelGetFunction.raw(&f, o.kernel);
+       if (r == CUDA_SUCCESS) {
+         r = o.cu.OccupancyMaxActiveBlocksPerMultiprocessor.raw(&blocks, f, std::stoi(a.at(0)),
+                                                                std::stoull(a.at(1)));
+       }
+       *value = std::to_string(blocks);
+       return r;
+     }},
     {"gcreate",
      [](O& o, const W& a, V*) {
        CUgraph g = nullptr;

@@ -77,6 +77,7 @@ class Objects {
   std::vector<CUlibrary> libraries;
   std::vector<char> host = std::vector<char>(4096);  // pageable
   CUdeviceptr out;                                   // parameters of `kernel`
+  CUresult inside = CUDA_SUCCESS;                    // of the driver call that a host function made
   float value = 1;
   int count = 64;
   void* params[3];

@@ -28,6 +28,13 @@ const Named kMemoryOperations[] = {
     {"free", [](O& o, const W& a,
                 V*) { return forget(o.memory, a.at(0), o.cu.MemFree.raw(o.get(o.memory, a[0]))); }},
     {"free_null", [](O& o, const W&, V*) { return o.cu.MemFree.raw(0); }},
+    {"stale_free",
+     [](O& o, const W& a, V*) {
+       const CUdeviceptr at = o.get(o.memory, a.at(0));
+       o.cu.MemFree.raw(at);
+       o.memory.erase(a[0]);
+       return o.cu.MemFree.raw(at);
+     }},
     {"free_inside",
      [](O& o, const W& a, V*) { return o.cu.MemFree.raw(o.get(o.memory, a.at(0)) + 16); }},
     {"meminfo",

@@ -95,6 +95,13 @@ const Named kStreamOperations[] = {
        *value = std::to_string(priority);
        return r;
      }},
+    {"priorities",
+     [](O& o, const W&, V* value) {
+       int least = 1, greatest = 1;
+       const CUresult r = o.cu.CtxGetStreamPriorityRange.raw(&least, &greatest);
+       *value = std::to_string(least) + ":" + std::to_string(greatest);
+       return r;
+     }},
     {"screate",
      [](O& o, const W& a, V*) {
        CUstream s = nullptr;

@@ -1,6 +1,5 @@
 #include "capture/trace/arguments.h"
 
-#include <ATen/ScalarOps.h>
 #include <ATen/core/List.h>
 #include <monograph/error.h>
 
@@ -100,11 +99,7 @@ class Binder {
 
   at::Tensor tensor(const ir::Arg& arg, const c10::TypePtr& type) const {
     if (arg.is_none()) return {};
-    if (!arg.is_node()) {
-      at::Tensor wrapped = c10::scalar_to_tensor(number(arg, type));
-      wrapped.unsafeGetTensorImpl()->set_wrapped_number(true);
-      return wrapped;
-    }
+    if (!arg.is_node()) return wrapped_number(number(arg, type));
     const std::vector<at::Tensor>& tensors = resolve_(*arg.node());
     if (arg.node()->is_list() || tensors.size() != 1) mismatch(arg, type);
     return tensors.front();

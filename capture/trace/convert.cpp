@@ -1,5 +1,7 @@
 #include "capture/trace/convert.h"
 
+#include <ATen/ScalarOps.h>
+
 #include <array>
 #include <utility>
 
@@ -159,6 +161,12 @@ std::optional<c10::OperatorName> operator_name_of(std::string_view target) {
   std::string overload(target.substr(last + 1));
   if (overload == "default") overload.clear();
   return c10::OperatorName(std::move(name), std::move(overload));
+}
+
+at::Tensor wrapped_number(const at::Scalar& number) {
+  at::Tensor wrapped = c10::scalar_to_tensor(number);
+  wrapped.unsafeGetTensorImpl()->set_wrapped_number(true);
+  return wrapped;
 }
 
 std::string describe(const at::Tensor& tensor) {

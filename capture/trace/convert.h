@@ -38,6 +38,9 @@ std::string target_of(const c10::OperatorName& name);
 /// The inverse; nullopt if `target` isn't "namespace.op.overload".
 std::optional<c10::OperatorName> operator_name_of(std::string_view target);
 
+/// A 0-dimensional tensor that takes part in type promotion as the C++ number it is made of.
+at::Tensor wrapped_number(const at::Scalar& number);
+
 /// "f32[2, 3] on cpu", for messages; "an undefined tensor".
 std::string describe(const at::Tensor& tensor);
 

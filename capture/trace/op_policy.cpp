@@ -115,6 +115,11 @@ OpFacts make_facts(const c10::OperatorHandle& op) {
   for (const Unrepresentable& row : kUnrepresentable) {
     if (names_operator(row.name, name)) facts.unsupported = row.reason;
   }
+  for (const NumberForm& row : kNumberForms) {
+    if (!names_operator(row.name, name)) continue;
+    facts.tensor_form =
+        c10::Dispatcher::singleton().findSchema({name.name, std::string(row.tensor_overload)});
+  }
   add_hidden_writes(schema, facts);
   return facts;
 }
@@ -168,14 +173,14 @@ bool reads_values(const OpFacts& facts, const CallArguments& call) {
     // arguments are one tensor, and both answers must lead to the same values.)
     return !same_memory_and_type(a, b);
   }
-  if (facts.target == "aten.one_hot.default") {
-    const c10::IValue* classes = call.find("num_classes");
-    return classes == nullptr || !classes->isInt() || classes->toInt() < 0;
-  }
   return true;
 }
 
 bool has_dynamic_shape(const OpFacts& facts, const CallArguments& call) {
+  if (facts.target == "aten.one_hot.default") {
+    const c10::IValue* classes = call.find("num_classes");
+    return classes == nullptr || !classes->isInt() || classes->toInt() < 0;
+  }
   if (facts.target == "aten.repeat_interleave.Tensor") {
     const c10::IValue* size = call.find("output_size");
     return size == nullptr || size->isNone();

@@ -5,6 +5,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/stack.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -14,12 +15,13 @@ namespace monograph::trace {
 
 /// Facts that don't depend on a call's arguments.
 struct OpFacts {
-  std::string target;           ///< "aten.linear.default"
-  bool decompose = false;       ///< recorded as the operators its composite kernel calls
-  bool random = false;          ///< tagged so; see draws_random
-  bool data_dependent = false;  ///< reads tensor values on the host
-  bool dynamic_shape = false;   ///< result sizes depend on tensor values
-  bool inplace_view = false;    ///< changes sizes, strides or storage of its argument
+  std::string target;      ///< "aten.linear.default"
+  bool decompose = false;  ///< recorded as the operators its composite kernel calls
+  std::optional<c10::OperatorHandle> tensor_form;  ///< called in its place, see kNumberForms
+  bool random = false;                             ///< tagged so; see draws_random
+  bool data_dependent = false;                     ///< reads tensor values on the host
+  bool dynamic_shape = false;                      ///< result sizes depend on tensor values
+  bool inplace_view = false;  ///< changes sizes, strides or storage of its argument
   bool undefined_contents = false;
   bool value_free = false;  ///< no argument's values reach the result
   bool returns_tensors = false;
@@ -59,10 +61,11 @@ class CallArguments {
 bool draws_random(const CallArguments& call);
 
 /// True unless the answer of a data-dependent operator is known from identity alone, as for
-/// `equal` of a tensor with itself, or from other arguments, as for one_hot with num_classes.
+/// `equal` of a tensor with itself.
 bool reads_values(const OpFacts& facts, const CallArguments& call);
 
-/// True unless an operator tagged dynamic has a shape known from metadata, as index with integers.
+/// True unless an operator tagged dynamic has a shape known from other arguments, as one_hot with
+/// num_classes, or from metadata, as index with integers.
 bool has_dynamic_shape(const OpFacts& facts, const CallArguments& call);
 
 /// Calls `fn(const at::Tensor&)` for each defined tensor in `value`, in order.

@@ -26,6 +26,26 @@ inline constexpr std::array kKeptComposites = std::to_array<std::string_view>({
     "aten::rnn_tanh.input",   "aten::scaled_dot_product_attention",
 });
 
+/// Operators on a number whose own kernel does nothing but wrap it and call the form that takes a
+/// tensor. They are recorded as that form with the number as argument, as graphs from other sources
+/// have it, and because only that form writes into given memory without a temporary.
+struct NumberForm {
+  std::string_view name;
+  std::string_view tensor_overload;
+};
+inline constexpr std::array kNumberForms = std::to_array<NumberForm>({
+    {"aten::add.Scalar", "Tensor"},
+    {"aten::add_.Scalar", "Tensor"},
+    {"aten::div.Scalar", "Tensor"},
+    {"aten::div.Scalar_mode", "Tensor_mode"},
+    {"aten::div_.Scalar", "Tensor"},
+    {"aten::div_.Scalar_mode", "Tensor_mode"},
+    {"aten::mul.Scalar", "Tensor"},
+    {"aten::mul_.Scalar", "Tensor"},
+    {"aten::sub.Scalar", "Tensor"},
+    {"aten::sub_.Scalar", "Tensor"},
+});
+
 /// Operators that give the host something other than tensors, from metadata alone; they run and
 /// leave no node. Any other such operator reads values and is refused.
 inline constexpr std::array kMetadataOps = std::to_array<std::string_view>({

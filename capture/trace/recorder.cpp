@@ -42,6 +42,8 @@ void Recorder::call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
   try {
     if (!check_before(facts, CallArguments(op.schema(), *stack))) {
       run_below(op, keys, stack);
+    } else if (facts.tensor_form) {
+      call_tensor_form(*facts.tensor_form, stack);
     } else if (facts.decompose) {
       decompose(op, stack);
     } else if (facts.inplace_view) {
@@ -138,6 +140,14 @@ void Recorder::decompose(const c10::OperatorHandle& op, torch::jit::Stack* stack
     bool with_tensors;
   } const frame(*this, policy_.facts(op).target, tensors);
   op.callBoxedForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd, *stack);
+}
+
+/// The number of a binary operator, second of its arguments, as the tensor that the other form
+/// wants.
+void Recorder::call_tensor_form(const c10::OperatorHandle& form, torch::jit::Stack* stack) {
+  c10::IValue& number = (*stack)[stack->size() - form.schema().arguments().size() + 1];
+  number = wrapped_number(number.toScalar());
+  form.callBoxed(*stack);
 }
 
 void Recorder::record(const c10::OperatorHandle& op, const OpFacts& facts, c10::DispatchKeySet keys,

@@ -59,6 +59,7 @@ class Recorder final : public CallSink {
   void record(const c10::OperatorHandle& op, const OpFacts& facts, c10::DispatchKeySet keys,
               torch::jit::Stack* stack);
   void decompose(const c10::OperatorHandle& op, torch::jit::Stack* stack);
+  static void call_tensor_form(const c10::OperatorHandle& form, torch::jit::Stack* stack);
   bool check_before(const OpFacts& facts, const CallArguments& args);
   void check_write(const OpFacts& facts, const CallArguments& args, const at::Tensor& target);
   void change_geometry(const c10::OperatorHandle& op, const OpFacts& facts,

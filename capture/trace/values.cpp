@@ -28,6 +28,16 @@ at::Tensor kept_alias(const at::Tensor& tensor) {
   return tensor.detach();
 }
 
+/// False for memory that LibTorch was only lent (from_blob without a deleter).
+bool owns_memory(const at::Tensor& tensor) {
+  return tensor.storage().nbytes() == 0 || tensor.storage().data_ptr().get_context() != nullptr;
+}
+
+at::Tensor kept_copy(const at::Tensor& tensor) {
+  const RecordingPause pause;
+  return tensor.clone();
+}
+
 }  // namespace
 
 ValueTable::ValueTable(ir::Graph& graph, const std::vector<NamedTensor>& tensors)
@@ -197,8 +207,32 @@ ir::Node* ValueTable::constant_node(const at::Tensor& kept) {
                          static_cast<std::int64_t>(kept.storage().nbytes()));
 }
 
+/// True if `tensor`, whose storage isn't known, lies in memory that another storage made known as
+/// an input or a result: a constant of it would freeze what changes from run to run.
+bool ValueTable::shares_run_memory(const at::Tensor& tensor) const {
+  const auto range = [](const c10::StorageImpl& storage) {
+    const auto* begin = static_cast<const char*>(storage.data());
+    return std::pair(begin, begin + storage.nbytes());
+  };
+  const auto [begin, end] = range(*storage_key(tensor));
+  return std::any_of(memory_.begin(), memory_.end(), [&, first = begin, last = end](const auto& m) {
+    const auto& records = m.second.records;
+    const auto storage = m.second.pin.lock();
+    if (!storage || records.empty() || storage->device() != tensor.device()) return false;
+    const ir::StorageKind kind = records.front().kind;
+    const auto [other_begin, other_end] = range(*storage);
+    return (kind == ir::StorageKind::kInput || kind == ir::StorageKind::kIntermediate) &&
+           first < other_end && other_begin < last;
+  });
+}
+
 ir::Node* ValueTable::add_constant(const at::Tensor& tensor) {
-  ir::Node* node = constant_node(kept_alias(tensor));
+  if (shares_run_memory(tensor)) {
+    throw CannotRepresent(
+        "it is a second storage (from_blob) on the memory of an input or of another operator's "
+        "result");
+  }
+  ir::Node* node = constant_node(owns_memory(tensor) ? kept_alias(tensor) : kept_copy(tensor));
   StorageRecord record;
   record.id = node->storage();
   record.kind = ir::StorageKind::kConstant;

@@ -106,6 +106,7 @@ class ValueTable {
   ir::Node* root(StorageRecord& record);
   ir::Node* view(const ir::Value& value, StorageRecord& record);
   ir::Node* flat_base(ir::DType dtype, StorageRecord& record);
+  bool shares_run_memory(const at::Tensor& tensor) const;
   ir::Node* add_constant(const at::Tensor& tensor);
   ir::Node* constant_node(const at::Tensor& kept);
   void check_contents(const at::Tensor& tensor, StorageRecord& record);

@@ -303,7 +303,9 @@ struct Serialization {
 CUresult submit(CUstream stream, Work work, Serialization serialization = {});
 CUresult invalidate(const CaptureRef& capture, CUresult code);
 void abandon_capture(const CaptureRef& capture);  // its origin is being destroyed
-CUresult spoil(CUstream stream, CUresult result);  // a failed operation ends the use of a capture
+CUresult spoil(
+    CUstream stream,
+    CUresult result);  // a failed launch ends the use of a capture, a failed copy does not
 CUgraphNode add_node(CUgraph graph, Deps deps, Work work);
 std::unique_ptr<CUgraph_st> clone(const CUgraph_st& graph, bool embedded);
 bool has_memory_nodes(const CUgraph_st& graph);

@@ -175,7 +175,7 @@ CUresult submit_copy(CUstream given, Side to_side, CUdeviceptr to, Side from_sid
     w.copy.srcDevice = from;
   w.copy.WidthInBytes = bytes;
   w.copy.Height = w.copy.Depth = 1;
-  if (const CUresult r = check_copy(w.copy)) return spoil(s, r);
+  if (const CUresult r = check_copy(w.copy)) return r;
   const bool pageable_source =
       from_side == Side::kHost && !pinned_range(reinterpret_cast<const void*>(from), bytes);
   const bool pageable_target =
@@ -205,7 +205,7 @@ CUresult submit_fill(CUstream given, CUdeviceptr to, unsigned value, unsigned si
   w.fill.elementSize = size;
   w.fill.width = count;
   w.fill.height = 1;
-  if (const CUresult r = check_fill(w.fill)) return spoil(s, r);
+  if (const CUresult r = check_fill(w.fill)) return r;
   return submit(s, std::move(w));
 }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <fstream>
 #include <set>
 
@@ -35,12 +36,11 @@ Options options_for(const JobOptions& job) {
   // Asked now rather than after seconds of loading.
   const exec::Backend& backend = exec::find_backend(job.device);
   const std::string reason = backend.unavailable ? backend.unavailable(options) : "";
-  if (!reason.empty()) throw Error(Code::kDeviceUnavailable, job.device + ": " + reason);
+  if (!reason.empty()) {
+    throw Error(Code::kDeviceUnavailable,
+                fmt::format("back end '{}' can't be used here: {}", job.device, reason));
+  }
   return options;
-}
-
-std::string shape_of(const std::vector<at::Tensor>& inputs) {
-  return fmt::format("{}x{}", inputs[0].size(0), inputs[0].size(1));
 }
 
 void write_text(const fs::path& file, const std::string& text) {
@@ -48,6 +48,35 @@ void write_text(const fs::path& file, const std::string& text) {
   out << text;
   out.close();
   if (!out) throw Error(Code::kInvalidFile, file.string() + ": can't be written");
+}
+
+// Removes what an earlier job left in `folder`, and nothing else.
+void clear_earlier_dump(const fs::path& folder) {
+  const std::set<std::string> names{"transformed_code.py",
+                                    "weights.safetensors",
+                                    "inputs.safetensors",
+                                    "python_outputs.safetensors",
+                                    "python.log",
+                                    "launches.txt",
+                                    "plan.txt"};
+  std::vector<fs::path> earlier;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    const bool stage = name.size() > 7 && std::isdigit(name[0]) && std::isdigit(name[1]) &&
+                       name[2] == '_' && name.ends_with(".txt");
+    if (entry.is_regular_file() && (stage || names.contains(name))) earlier.push_back(entry.path());
+  }
+  for (const fs::path& file : earlier) fs::remove(file);
+}
+
+void prepare_folder(const fs::path& folder) {
+  try {
+    fs::create_directories(folder);
+    clear_earlier_dump(folder);
+  } catch (const fs::filesystem_error& error) {
+    throw Error(Code::kInvalidFile,
+                fmt::format("{}: can't take a dump: {}", folder.string(), error.code().message()));
+  }
 }
 
 }  // namespace
@@ -75,9 +104,7 @@ at::Tensor Job::compare(const std::vector<at::Tensor>& inputs, Results& results)
   const auto replayed = compiled_(inputs).at(0);
   results.max_abs_diff =
       std::max(results.max_abs_diff, largest_difference(replayed, eager(inputs)));
-  const std::string shape = shape_of(inputs);
-  auto& shapes = results.compared_shapes;
-  if (std::find(shapes.begin(), shapes.end(), shape) == shapes.end()) shapes.push_back(shape);
+  results.compared_shapes.insert({inputs[0].size(0), inputs[0].size(1)});
   return replayed;
 }
 
@@ -119,27 +146,23 @@ void Job::measure(int rounds, Results& results) {
 void Job::dump(const fs::path& folder, const std::string& python, Results& results) {
   Executable& executable = reference();
   const Program& program = executable.program();
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) {
-    throw Error(Code::kInvalidFile,
-                fmt::format("{}: can't be created: {}", folder.string(), error.message()));
-  }
+  prepare_folder(folder);
   if (!program.dump(folder.string())) {
-    throw Error(Code::kInvalidFile, folder.string() + ": the dump can't be written");
+    throw Error(Code::kInvalidFile,
+                folder.string() + ": can't take a dump (MONOGRAPH_LOG=warning shows why)");
   }
   for (const char* stage : {"launches", "plan"}) {
     write_text(folder / fmt::format("{}.txt", stage), executable.dump(stage));
   }
   results.dump = folder;
   results.dumped_stages = program.stages().size();
-  std::vector<std::pair<std::string, at::Tensor>> inputs;
-  for (std::size_t i = 0; i < reference_inputs_.size(); ++i) {
-    inputs.emplace_back(program.inputs().at(i).name, reference_inputs_[i]);
-  }
-  const auto expected = executable.replay(reference_inputs_);
-  results.python_dump_max_abs_diff =
-      python_difference(folder, find_python(python), inputs, expected);
+  // Other data than was traced, and some padding.
+  const auto short_row = random_batch(1, kReferenceLength - 9, vocabulary_, random_).input_ids;
+  const auto* ids = short_row.const_data_ptr<std::int64_t>();
+  const auto inputs =
+      make_batch({{ids, ids + short_row.numel()}}, tokenizer_.pad_id(), kReferenceLength).inputs();
+  results.python_dump_max_abs_diff = python_difference(
+      folder, find_python(python), program.inputs(), inputs, executable.replay(inputs));
 }
 
 }  // namespace monograph::bench

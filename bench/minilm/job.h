@@ -6,7 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <optional>
+#include <random>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,7 +20,7 @@
 
 namespace monograph::bench {
 
-/// What the command line says; see `parse_command_line`.
+/// What the command line says.
 struct JobOptions {
   std::string input;  ///< text file; empty: the shipped sentences
   std::string json;   ///< file for the report; empty: none
@@ -37,7 +38,7 @@ struct Results {
   std::vector<SimilarPair> pairs;
   Report report;  ///< of the program for one sentence of kReferenceLength tokens
   double max_abs_diff = 0;
-  std::vector<std::string> compared_shapes;  ///< "1x32", in the order compared
+  std::set<std::pair<std::int64_t, std::int64_t>> compared_shapes;  ///< batch, tokens
   double python_dump_max_abs_diff = 0;
   Comparison speed;  ///< a: eager, b: replay
   CallCounters counters;

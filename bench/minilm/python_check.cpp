@@ -57,12 +57,15 @@ std::string tail_of(const fs::path& file) {
 }  // namespace
 
 double python_difference(const fs::path& folder, const std::string& python,
-                         const std::vector<std::pair<std::string, at::Tensor>>& inputs,
+                         const std::vector<TensorSpec>& specs,
+                         const std::vector<at::Tensor>& inputs,
                          const std::vector<at::Tensor>& expected) {
   const fs::path inputs_file = fs::absolute(folder / "inputs.safetensors");
   const fs::path outputs_file = fs::absolute(folder / "python_outputs.safetensors");
   std::vector<importer::SafetensorsEntry> entries;
-  for (const auto& [name, tensor] : inputs) entries.push_back(importer::entry_of(name, tensor));
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    entries.push_back(importer::entry_of(specs[i].name, inputs.at(i)));
+  }
   importer::write_safetensors(inputs_file, entries);
   // What an earlier run left must not be taken for the result of this one.
   fs::remove(outputs_file);

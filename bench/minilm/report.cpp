@@ -48,6 +48,15 @@ std::string milliseconds(const Timing& timing) {
                      timing.high / 1e3);
 }
 
+// "1x8", "1x32", ...: batch and tokens.
+std::vector<std::string> shapes_of(const Results& results) {
+  std::vector<std::string> shapes;
+  for (const auto& [rows, tokens] : results.compared_shapes) {
+    shapes.push_back(fmt::format("{}x{}", rows, tokens));
+  }
+  return shapes;
+}
+
 nlohmann::ordered_json json_of(const Timing& timing) {
   return {{"p10", timing.low}, {"median", timing.median}, {"p90", timing.high}};
 }
@@ -70,8 +79,9 @@ std::string pairs_text(const Results& results, const std::vector<std::string>& s
 }
 
 std::string capture_text(const Report& report) {
-  std::string s = fmt::format("Capture for 1x{} tokens        nodes      changes        ms\n",
-                              kReferenceLength);
+  std::string s = fmt::format("{:<26}{:>10}{:>13}{:>10}\n",
+                              fmt::format("Capture for 1x{} tokens", kReferenceLength), "nodes",
+                              "changes", "ms");
   const auto row = [&](std::string_view name, const std::string& nodes, const std::string& changes,
                        double ms) {
     s += fmt::format("  {:<24}{:>10}{:>13}{:>10.2f}\n", name, nodes, changes, ms);
@@ -100,7 +110,7 @@ std::string comparison_text(const Results& results) {
       "Answers                              largest difference\n"
       "  replay, LibTorch eager              {:10.1e}  {}  ({})\n"
       "  replay, transformed_code.py         {:10.1e}  {}\n",
-      results.max_abs_diff, verdict(results.max_abs_diff), fmt::join(results.compared_shapes, " "),
+      results.max_abs_diff, verdict(results.max_abs_diff), fmt::join(shapes_of(results), " "),
       results.python_dump_max_abs_diff, verdict(results.python_dump_max_abs_diff));
 }
 
@@ -136,7 +146,7 @@ std::string json_text(const Results& results, const std::vector<std::string>& se
                               {"replay_spread_us", json_of(results.speed.b)},
                               {"rounds", results.speed.rounds},
                               {"calls_per_round", results.speed.calls},
-                              {"shapes", results.compared_shapes},
+                              {"shapes", shapes_of(results)},
                               {"sentences", results.sentences},
                               {"traces", results.counters.traces},
                               {"replays", results.counters.replays},

@@ -48,9 +48,8 @@ exec::Planned plan_program(const Program& program, const exec::Backend& backend,
   exec::Planned planned;
   planned.graph = &program.graph();
   planned.session = std::move(session);
-  planned.lowered =
-      lower::lower(*planned.graph,
-                   backend.choose_for ? backend.choose_for(planned.session) : backend.choose);
+  planned.lowered = lower::lower(
+      *planned.graph, backend.choose_for ? backend.choose_for(planned.session) : backend.choose);
   planned.plan = plan::make_plan(planned.lowered.problem, backend.concurrency);
 #ifndef NDEBUG
   plan::check_plan(planned.plan);

@@ -9,8 +9,6 @@
 #include <algorithm>
 #include <map>
 
-#include "capture/trace/convert.h"
-
 namespace monograph::host {
 namespace {
 
@@ -138,16 +136,6 @@ bool writes_only(const Call& call) {
 }
 
 }  // namespace
-
-c10::OperatorHandle find_operator(const ir::Node& node) {
-  if (const auto name = trace::operator_name_of(node.target())) {
-    if (auto op = c10::Dispatcher::singleton().findSchema(*name)) return *op;
-  }
-  throw Error(Code::kRejectedUnsupportedOp,
-              fmt::format("LibTorch has no operator '{}'; is the library that defines it loaded?",
-                          node.target()),
-              node.name());
-}
 
 std::optional<c10::OperatorHandle> find_out_variant(const c10::OperatorHandle& op) {
   const auto found = out_overloads().find(op.schema().name());

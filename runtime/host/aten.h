@@ -9,10 +9,6 @@
 
 namespace monograph::host {
 
-/// Schema behind "aten.add.Tensor". Error(kRejectedUnsupportedOp) if LibTorch knows no such
-/// operator, naming `node`.
-c10::OperatorHandle find_operator(const ir::Node& node);
-
 /// The overload of `op` that computes the same into tensors given by the caller, with a CPU kernel
 /// of its own. nullopt if there is none; overloads that LibTorch generates (call, then copy) don't
 /// count, since they allocate.

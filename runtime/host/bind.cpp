@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
+#include "capture/trace/arguments.h"
 #include "runtime/host/aten.h"
-#include "runtime/host/convert.h"
 #include "runtime/host/fusion.h"
 
 namespace monograph::host {
@@ -28,52 +28,11 @@ const ir::Graph& subgraph_of(const ir::Node& node) {
   return *graph;
 }
 
-/// Arguments in schema order: positional ones, then by name, then defaults.
-std::vector<c10::IValue> arguments(const ir::Node& node, const c10::FunctionSchema& schema,
-                                   const Resolver& resolve) {
-  const auto& formals = schema.arguments();
-  if (node.args().size() > formals.size()) {
-    throw Error(Code::kInvalidGraph,
-                fmt::format("{} takes {} arguments, got {}", node.target(), formals.size(),
-                            node.args().size()),
-                node.name());
-  }
-  for (const auto& [name, value] : node.kwargs()) {
-    if (!schema.argumentIndexWithName(name)) {
-      throw Error(Code::kInvalidGraph,
-                  fmt::format("{} has no argument named '{}'", node.target(), name), node.name());
-    }
-  }
-  std::vector<c10::IValue> out;
-  out.reserve(formals.size());
-  for (std::size_t i = 0; i < formals.size(); ++i) {
-    const c10::Argument& formal = formals[i];
-    const ir::Arg* arg = i < node.args().size() ? &node.args()[i] : node.kwarg(formal.name());
-    if (arg != nullptr) {
-      const auto count = formal.N() ? std::optional<int>(*formal.N()) : std::nullopt;
-      out.push_back(to_ivalue(*arg, *formal.type(), count, resolve));
-    } else if (formal.default_value()) {
-      out.push_back(*formal.default_value());
-    } else {
-      throw Error(Code::kInvalidGraph,
-                  fmt::format("{} lacks argument '{}'", node.target(), formal.name()), node.name());
-    }
-  }
-  return out;
-}
-
 Call make_call(const ir::Node& node, Scope& scope, std::byte* workspace) {
-  const c10::OperatorHandle op = find_operator(node);
-  const Resolver resolve = [&scope](const ir::Node& n) -> const std::vector<at::Tensor>& {
-    return scope.of(n);
-  };
-  std::vector<c10::IValue> args;
-  try {
-    args = arguments(node, op.schema(), resolve);
-  } catch (const Error& e) {
-    if (!e.node().empty()) throw;
-    throw Error(e.code(), fmt::format("{}: {}", node.target(), e.message()), node.name());
-  }
+  const c10::OperatorHandle op = trace::operator_of(node);
+  auto args = trace::bind_arguments(
+      node, op.schema(),
+      [&scope](const ir::Node& n) -> const std::vector<at::Tensor>& { return scope.of(n); });
   return Call{node, op, std::move(args), scope.of(node), workspace};
 }
 

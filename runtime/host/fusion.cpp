@@ -20,6 +20,18 @@ bool needs_scratch(const ir::Storage& storage) {
   return storage.kind == ir::StorageKind::kIntermediate;
 }
 
+std::int64_t scratch_bytes(const ir::Graph& subgraph) {
+  std::int64_t bytes = 0;
+  for (const ir::Storage& storage : subgraph.storages()) {
+    if (needs_scratch(storage)) bytes += aligned(storage.nbytes);
+  }
+  return bytes;
+}
+
+bool runs(const ir::Node& node) {
+  return node.kind() == ir::NodeKind::kCallFunction && !ir::is_view(node);
+}
+
 struct Inner {
   std::unique_ptr<Scope> scope;
   std::vector<BoundLaunch> launches;
@@ -99,11 +111,11 @@ std::vector<at::Tensor> call_arguments(const ir::Node& call, Scope& outer) {
 }  // namespace
 
 std::int64_t fusion_workspace_bytes(const ir::Graph& subgraph) {
-  std::int64_t bytes = 0;
-  for (const ir::Storage& storage : subgraph.storages()) {
-    if (needs_scratch(storage)) bytes += aligned(storage.nbytes);
+  std::int64_t largest = 0;  // scratch of the operators themselves, one after the other
+  for (const auto& node : subgraph.nodes()) {
+    if (runs(*node)) largest = std::max(largest, choose(*node).workspace_bytes);
   }
-  return bytes;
+  return scratch_bytes(subgraph) + aligned(largest);
 }
 
 BoundLaunch bind_fusion(const ir::Node& call, const ir::Graph& subgraph, Scope& outer,
@@ -117,8 +129,8 @@ BoundLaunch bind_fusion(const ir::Node& call, const ir::Graph& subgraph, Scope& 
   });
   std::string allocating;
   for (const auto& node : subgraph.nodes()) {
-    if (node->kind() != ir::NodeKind::kCallFunction || ir::is_view(*node)) continue;
-    BoundLaunch launch = bind_call(*node, *inner.scope, nullptr);
+    if (!runs(*node)) continue;
+    BoundLaunch launch = bind_call(*node, *inner.scope, workspace + scratch_bytes(subgraph));
     if (!launch.allocating.empty() && allocating.empty()) {
       allocating = fmt::format("{} ({}: {})", call.name(), call.target(), launch.allocating);
     }

@@ -10,6 +10,7 @@ namespace monograph::host {
 
 HostRunner::HostRunner(const exec::Planned& planned)
     : memory_(planned), scope_([this](const ir::Value& value) { return memory_.tensor(value); }) {
+  const c10::InferenceMode mode;  // steps make views of their tensors
   launches_.reserve(planned.lowered.launches.size());
   for (const lower::Launch& launch : planned.lowered.launches) {
     launches_.push_back(bind_call(*launch.node, scope_, memory_.workspace(launch.id)));

@@ -36,7 +36,8 @@ class Placer {
   /// Nothing if effort() has grown beyond `limit` on the way.
   std::optional<Packing> place(const Order& order, std::int64_t limit) {
     conflicts_.clear();
-    by_offset_.clear();
+    placed_.clear();
+    sorted_ = 0;
     crowded_ = false;
     packing_.offsets.assign(items_.size(), 0);
     packing_.arena_bytes = 0;
@@ -46,7 +47,7 @@ class Placer {
       packing_.offsets[index(item)] = offset;
       packing_.arena_bytes = std::max(packing_.arena_bytes, offset + items_[index(item)].bytes);
       conflicts_.set_placed(item);
-      insert_by_offset(item);
+      placed_.push_back(item);
     }
     return packing_;
   }
@@ -64,7 +65,7 @@ class Placer {
   void find_neighbours(std::int32_t item) {
     neighbours_.clear();
     const std::size_t few =
-        by_offset_.size() / static_cast<std::size_t>(std::bit_width(by_offset_.size() | 1U)) + 8;
+        placed_.size() / static_cast<std::size_t>(std::bit_width(placed_.size() | 1U)) + 8;
     if (!crowded_) {
       crowded_ = !conflicts_.placed_conflicts(item, few, neighbours_);
       effort_ += static_cast<std::int64_t>(neighbours_.size()) + 8;
@@ -75,8 +76,9 @@ class Placer {
       }
       neighbours_.clear();
     }
-    conflicts_.filter(item, by_offset_, neighbours_);
-    effort_ += static_cast<std::int64_t>(by_offset_.size());
+    sort_placed();
+    conflicts_.filter(item, placed_, neighbours_);
+    effort_ += static_cast<std::int64_t>(placed_.size());
     crowded_ = neighbours_.size() > few / 2;
   }
 
@@ -98,17 +100,24 @@ class Placer {
     return best_offset >= 0 ? best_offset : cursor;
   }
 
-  void insert_by_offset(std::int32_t item) {
-    const auto at =
-        std::upper_bound(by_offset_.begin(), by_offset_.end(), item,
-                         [this](std::int32_t a, std::int32_t b) { return below(a, b); });
-    by_offset_.insert(at, item);
+  /// Sorts what was placed since the last time in among the rest.
+  void sort_placed() {
+    const auto before = [this](std::int32_t a, std::int32_t b) { return below(a, b); };
+    const auto tail = placed_.begin() + static_cast<std::ptrdiff_t>(sorted_);
+    if (placed_.end() - tail == 1) {
+      std::rotate(std::upper_bound(placed_.begin(), tail, *tail, before), tail, placed_.end());
+    } else {
+      std::sort(tail, placed_.end(), before);
+      std::inplace_merge(placed_.begin(), tail, placed_.end(), before);
+    }
+    sorted_ = placed_.size();
   }
 
   const std::vector<Item>& items_;
   Conflicts& conflicts_;
   Packing packing_;
-  std::vector<std::int32_t> by_offset_;
+  std::vector<std::int32_t> placed_;
+  std::size_t sorted_ = 0;  ///< so many of placed_ are in order of offset
   std::vector<std::int32_t> neighbours_;
   bool crowded_ = false;
   std::int64_t effort_ = 0;

@@ -1,6 +1,10 @@
 #include "runtime/cuda/backend/provider.h"
 
+#include <dlfcn.h>
+
 #include <mutex>
+
+#include "runtime/base/log.h"
 
 namespace monograph::cuda {
 namespace {
@@ -14,6 +18,18 @@ Store& store() {
   return s;
 }
 
+/// LibTorch's CUDA half comes in a library of its own, beside this one; opened once.
+void load_torch_provider() {
+  static const bool loaded = [] {
+    if (dlopen("libmonograph_aten_cuda.so", RTLD_NOW | RTLD_GLOBAL) != nullptr) return true;
+    const char* why = dlerror();
+    base::log(base::LogLevel::kWarning, std::string("LibTorch's CUDA kernels are not available: ") +
+                                            (why != nullptr ? why : "unknown"));
+    return false;
+  }();
+  (void)loaded;
+}
+
 }  // namespace
 
 AtenProviderRegistration::AtenProviderRegistration(std::unique_ptr<AtenProvider> provider) {
@@ -22,6 +38,7 @@ AtenProviderRegistration::AtenProviderRegistration(std::unique_ptr<AtenProvider>
 }
 
 const AtenProvider* find_aten_provider(const Driver& driver) {
+  if (driver.library() == Driver::kDefaultLibrary) load_torch_provider();
   const std::lock_guard lock(store().mutex);
   for (const auto& p : store().providers) {
     if (p->serves(driver)) return p.get();

@@ -34,7 +34,8 @@ std::string driver_library(const Options& options) {
 }
 
 std::shared_ptr<DeviceSession> DeviceSession::open(const Options& options) {
-  const Driver& driver = Driver::open(driver_library(options));
+  const std::string library = driver_library(options);
+  const Driver& driver = Driver::open(library);
   ContextRef context = Context::retain(driver);
   return std::shared_ptr<DeviceSession>(new DeviceSession(std::move(context), options));
 }

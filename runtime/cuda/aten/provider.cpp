@@ -1,0 +1,185 @@
+// LibTorch's own CUDA kernels inside our graphs. A library of its own, opened when a real GPU is
+// used, so that programs without one never load LibTorch's CUDA half.
+#include "runtime/cuda/backend/provider.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/cuda/CUDAContext.h>
+#include <ATen/cuda/MemPool.h>
+#include <ATen/ops/from_blob.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <fmt/format.h>
+#include <monograph/error.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+
+#include "capture/trace/arguments.h"
+#include "capture/trace/convert.h"
+
+namespace monograph::cuda {
+namespace {
+
+/// Tags of operators that a replay would get wrong or that a capture can't hold.
+std::optional<std::string> unfit(const c10::OperatorHandle& op) {
+  if (op.hasTag(at::Tag::nondeterministic_seeded)) return "draws random numbers";
+  if (op.hasTag(at::Tag::data_dependent_output)) return "reads its data on the host";
+  if (op.hasTag(at::Tag::dynamic_output_shape)) return "has a result whose size depends on data";
+  return std::nullopt;
+}
+
+/// The overload with `out=` arguments for every result and a CUDA kernel; nullopt if there is none.
+std::optional<c10::OperatorHandle> find_out_variant(const c10::OperatorHandle& op) {
+  const auto& plain = op.schema();
+  auto& dispatcher = c10::Dispatcher::singleton();
+  std::vector<c10::OperatorName> names = dispatcher.getAllOpNames();
+  std::erase_if(names, [&](const c10::OperatorName& n) { return n.name != plain.name(); });
+  std::ranges::sort(names, {}, [](const c10::OperatorName& n) { return n.overload_name; });
+  for (const c10::OperatorName& name : names) {
+    const auto candidate = dispatcher.findSchema(name);
+    if (!candidate || !candidate->hasKernelForDispatchKey(c10::DispatchKey::CUDA)) continue;
+    const auto& args = candidate->schema().arguments();
+    const std::size_t inputs = plain.arguments().size();
+    if (args.size() != inputs + plain.returns().size()) continue;
+    bool same = true;
+    for (std::size_t i = 0; i < inputs && same; ++i) {
+      same = args[i].name() == plain.arguments()[i].name() &&
+             *args[i].type() == *plain.arguments()[i].type() && !args[i].is_out();
+    }
+    for (std::size_t i = inputs; i < args.size() && same; ++i) same = args[i].is_out();
+    if (same) return *candidate;
+  }
+  return std::nullopt;
+}
+
+class AtenCall final : public LibraryCall {
+ public:
+  AtenCall(const ir::Node& node, const StorageAddress& address, const ContextRef& context)
+      : device_(static_cast<c10::DeviceIndex>(context->device())),
+        node_(node.name()),
+        target_(node.target()),
+        op_(trace::operator_of(node)),
+        pool_(at::cuda::MemPool::graph_pool_handle()) {
+    if (const auto why = unfit(op_)) {
+      throw Error(Code::kRejectedUnsupportedOp, fmt::format("{} {}", target_, *why), node_);
+    }
+    const c10::InferenceMode mode;
+    std::map<const ir::Node*, std::vector<at::Tensor>> made;
+    const trace::Resolver resolve = [&](const ir::Node& n) -> const std::vector<at::Tensor>& {
+      const auto [it, fresh] = made.try_emplace(&n);
+      if (fresh) {
+        for (const ir::Value& v : n.values()) it->second.push_back(tensor(v, address));
+      }
+      return it->second;
+    };
+    args_ = trace::bind_arguments(node, op_.schema(), resolve);
+    move_devices();
+    results_ = resolve(node);
+    if (node.writes().empty()) use_out_variant();
+  }
+
+  ~AtenCall() override { c10::cuda::CUDACachingAllocator::releasePool(device_, pool_); }
+  AtenCall(const AtenCall&) = delete;
+  AtenCall& operator=(const AtenCall&) = delete;
+
+  void enqueue(CUstream stream) override {
+    const c10::cuda::CUDAStreamGuard guard(
+        c10::cuda::getStreamFromExternal(reinterpret_cast<cudaStream_t>(stream), device_));
+    const c10::InferenceMode mode;
+    torch::jit::Stack stack = args_;
+    try {
+      op_.callBoxed(stack);
+    } catch (const c10::Error& e) {
+      throw Error(Code::kDeviceCaptureFailed, fmt::format("LibTorch's {} failed", target_), node_,
+                  e.what_without_backtrace());
+    }
+    if (!writes_in_place_) store(stack);
+  }
+
+  void before_capture(CUstream stream) override {
+    const auto raw = reinterpret_cast<cudaStream_t>(stream);
+    c10::cuda::CUDACachingAllocator::beginAllocateToPool(
+        device_, pool_, [raw](cudaStream_t s) { return s == raw; });
+  }
+  void after_capture(CUstream) noexcept override {
+    c10::cuda::CUDACachingAllocator::endAllocateToPool(device_, pool_);
+  }
+
+ private:
+  at::Tensor tensor(const ir::Value& v, const StorageAddress& address) const {
+    if (!v.type.defined()) return {};
+    const auto offset = v.type.offset * ir::itemsize(v.type.dtype);
+    auto* data = reinterpret_cast<void*>(address(v) + static_cast<CUdeviceptr>(offset));
+    return at::from_blob(data, v.type.sizes, v.type.strides,
+                         at::TensorOptions()
+                             .dtype(trace::scalar_type_of(v.type.dtype))
+                             .device(at::Device(at::kCUDA, device_)));
+  }
+
+  /// A program traced on the host names the host in factory calls; here its tensors are on the
+  /// device.
+  void move_devices() {
+    for (c10::IValue& v : args_) {
+      if (v.isDevice() && v.toDevice().is_cpu()) v = at::Device(at::kCUDA, device_);
+    }
+  }
+
+  void use_out_variant() {
+    const auto out = find_out_variant(op_);
+    const bool defined =
+        std::ranges::all_of(results_, [](const at::Tensor& t) { return t.defined(); });
+    if (!out || !defined || op_.schema().returns().size() != results_.size()) return;
+    op_ = *out;
+    for (const at::Tensor& t : results_) args_.emplace_back(t);
+    writes_in_place_ = true;
+  }
+
+  /// Copies the results of a call that made its own to where they belong.
+  void store(const torch::jit::Stack& stack) {
+    std::size_t next = 0;
+    const auto put = [&](const at::Tensor& from) {
+      if (next >= results_.size()) return;
+      at::Tensor& to = results_[next++];
+      if (to.defined() && from.defined() && from.data_ptr() != to.data_ptr()) to.copy_(from);
+    };
+    for (const c10::IValue& v : stack) {
+      if (v.isTensor()) put(v.toTensor());
+      if (v.isTensorList()) {
+        for (const at::Tensor& t : v.toTensorVector()) put(t);
+      }
+    }
+  }
+
+  c10::DeviceIndex device_;
+  std::string node_;
+  std::string target_;
+  c10::OperatorHandle op_;
+  at::cuda::MempoolId_t pool_;
+  torch::jit::Stack args_;
+  std::vector<at::Tensor> results_;
+  bool writes_in_place_ = false;
+};
+
+class TorchProvider final : public AtenProvider {
+ public:
+  std::string name() const override { return "libtorch_cuda"; }
+  bool serves(const Driver& driver) const override {
+    return driver.library() == Driver::kDefaultLibrary && at::cuda::is_available();
+  }
+  std::shared_ptr<LibraryCall> bind(const ir::Node& node, const StorageAddress& address,
+                                    const ContextRef& context) const override {
+    return std::make_shared<AtenCall>(node, address, context);
+  }
+  CUstream current_stream(const Context& context) const override {
+    return reinterpret_cast<CUstream>(
+        c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(context.device())).stream());
+  }
+};
+
+const AtenProviderRegistration kRegistration(std::make_unique<TorchProvider>());
+
+}  // namespace
+}  // namespace monograph::cuda

@@ -1,0 +1,187 @@
+// The CUDA back end against the host back end, on the virtual GPU or, with MONOGRAPH_TEST_DRIVER
+// empty, on a real one: the same programs, weights and inputs on both.
+#include <ATen/ATen.h>
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+#include <monograph/monograph.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+
+namespace monograph {
+namespace {
+
+/// Driver library under test; empty: the real one.
+std::string driver_under_test() {
+  const char* path = std::getenv("MONOGRAPH_TEST_DRIVER");
+  return path != nullptr ? path : "";
+}
+
+template <class Fn>
+Fn control(const char* name) {
+  void* library = dlopen(driver_under_test().c_str(), RTLD_NOW);
+  return library != nullptr ? reinterpret_cast<Fn>(dlsym(library, name)) : nullptr;
+}
+
+/// Order of ready work, blocks and threads on the virtual GPU; nothing on a real one.
+void seed(std::uint64_t value) {
+  if (auto* set = control<void (*)(std::uint64_t)>("vgpu_seed")) set(value);
+}
+
+Options cuda_options(GraphMode mode) {
+  Options o;
+  o.backend = "cuda";
+  o.cuda_driver = driver_under_test();
+  o.graph_mode = mode;
+  return o;
+}
+
+struct Case {
+  std::string name;
+  std::string text;
+  std::vector<NamedTensor> weights;
+  std::vector<at::Tensor> inputs;
+};
+
+std::vector<at::Tensor> fresh_like(const std::vector<at::Tensor>& inputs) {
+  std::vector<at::Tensor> out;
+  for (const at::Tensor& t : inputs) {
+    out.push_back(t.is_floating_point() ? at::randn_like(t) : at::randint_like(t, 0, 7));
+  }
+  return out;
+}
+
+void expect_close(const at::Tensor& got, const at::Tensor& want, const std::string& what) {
+  ASSERT_EQ(got.sizes(), want.sizes()) << what;
+  ASSERT_EQ(got.scalar_type(), want.scalar_type()) << what;
+  EXPECT_FALSE(got.isnan().any().item<bool>()) << what;
+  const double tolerance = want.scalar_type() == at::kHalf       ? 2e-3
+                           : want.scalar_type() == at::kBFloat16 ? 2e-2
+                                                                 : 2e-5;
+  EXPECT_TRUE(at::allclose(got.to(at::kDouble), want.to(at::kDouble), tolerance, tolerance))
+      << what << ": largest difference "
+      << (got.to(at::kDouble) - want.to(at::kDouble)).abs().max().item<double>();
+}
+
+class CudaBackend : public testing::TestWithParam<GraphMode> {
+ protected:
+  void check(const Case& c) {
+    const Program program = Program::parse(c.text, c.weights);
+    Options host;
+    host.backend = "host";
+    Executable reference = Executable::build(program, host);
+    for (const std::uint64_t s : {0, 1, 2, 3}) {
+      seed(s);
+      Executable device = Executable::build(program, cuda_options(GetParam()));
+      std::vector<at::Tensor> inputs = c.inputs;
+      for (int replay = 0; replay < 3; ++replay) {
+        const auto want = reference.replay(inputs);
+        const auto got = device.replay(inputs);
+        ASSERT_EQ(got.size(), want.size());
+        for (std::size_t i = 0; i < got.size(); ++i) {
+          expect_close(got[i], want[i], c.name + " output " + std::to_string(i));
+        }
+        inputs = fresh_like(inputs);
+      }
+    }
+  }
+};
+
+TEST_P(CudaBackend, RunsPointwiseChainsOnOurKernels) {
+  check({"chain",
+         R"(graph chain {
+  %x : f32[3,111] = placeholder[target=x]
+  %y : f32[111] = placeholder[target=y]
+  %add : f32[3,111] = call_function[target=aten.add.Tensor](args = (%x, %y), kwargs = {alpha: 2})
+  %mul : f32[3,111] = call_function[target=aten.mul.Tensor](args = (%add, %add), kwargs = {})
+  %gelu : f32[3,111] = call_function[target=aten.gelu.default](args = (%mul,), kwargs = {})
+  return (%gelu,)
+})",
+         {},
+         {at::randn({3, 111}), at::randn({111})}});
+}
+
+TEST_P(CudaBackend, RunsLibraryCallsBetweenKernels) {
+  const at::Tensor w = at::randn({32, 64});
+  const at::Tensor b = at::randn({32});
+  check({"linear",
+         R"(graph linear {
+  %x : f32[4,64] = placeholder[target=x]
+  %w : f32[32,64] = get_attr[target=w, kind=parameter]
+  %b : f32[32] = get_attr[target=b, kind=parameter]
+  %relu : f32[4,64] = call_function[target=aten.relu.default](args = (%x,), kwargs = {})
+  %linear : f32[4,32] = call_function[target=aten.linear.default](args = (%relu, %w, %b), kwargs = {})
+  %softmax : f32[4,32] = call_function[target=aten._softmax.default](args = (%linear, -1, False), kwargs = {})
+  %neg : f32[4,32] = call_function[target=aten.neg.default](args = (%softmax,), kwargs = {})
+  return (%softmax, %neg)
+})",
+         {{"w", w, false}, {"b", b, false}},
+         {at::randn({4, 64})}});
+}
+
+TEST_P(CudaBackend, KeepsViewsAndInPlaceWritesInOrder) {
+  check({"views",
+         R"(graph views {
+  %x : f32[6,8] = placeholder[target=x]
+  %exp : f32[6,8] = call_function[target=aten.exp.default](args = (%x,), kwargs = {})
+  %t : f32[8,6]{strides=[1,8], alias=%exp} = call_function[target=aten.t.default](args = (%exp,), kwargs = {})
+  %neg : f32[8,6] = call_function[target=aten.neg.default](args = (%t,), kwargs = {})
+  %add_ : f32[6,8]{alias=%exp} = call_function[target=aten.add_.Tensor, writes=(%exp,)](args = (%exp, %x), kwargs = {})
+  %clone : f32[8,6] = call_function[target=aten.clone.default](args = (%t,), kwargs = {memory_format: torch.contiguous_format})
+  %sub : f32[8,6] = call_function[target=aten.sub.Tensor](args = (%clone, %neg), kwargs = {})
+  return (%sub, %neg)
+})",
+         {},
+         {at::randn({6, 8})}});
+}
+
+TEST_P(CudaBackend, TakesHalvesIntegersAndComparisons) {
+  check({"dtypes",
+         R"(graph dtypes {
+  %x : bf16[5,16] = placeholder[target=x]
+  %i : i64[5,1] = placeholder[target=i]
+  %f : bf16[5,16] = call_function[target=aten.mul.Tensor](args = (%x, 0.5), kwargs = {})
+  %silu : bf16[5,16] = call_function[target=aten.silu.default](args = (%f,), kwargs = {})
+  %j : i64[5,1] = call_function[target=aten.add.Tensor](args = (%i, 3), kwargs = {})
+  %gt : bool[5,16] = call_function[target=aten.gt.Tensor](args = (%x, %silu), kwargs = {})
+  return (%silu, %j, %gt)
+})",
+         {},
+         {at::randn({5, 16}).to(at::kBFloat16), at::randint(0, 9, {5, 1}, at::kLong)}});
+}
+
+TEST_P(CudaBackend, ShowsItsNodes) {
+  const Program program = Program::parse(
+      R"(graph one {
+  %x : f32[8] = placeholder[target=x]
+  %neg : f32[8] = call_function[target=aten.neg.default](args = (%x,), kwargs = {})
+  return (%neg,)
+})",
+      {});
+  const Executable e = Executable::build(program, cuda_options(GraphMode::kFull));
+  EXPECT_NE(e.dump("graph_nodes").find("kernel mg_neg"), std::string::npos)
+      << e.dump("graph_nodes");
+  EXPECT_EQ(e.report().backend, "cuda");
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, CudaBackend, testing::Values(GraphMode::kFull, GraphMode::kNone),
+                         [](const auto& mode) {
+                           return mode.param == GraphMode::kFull ? "graph" : "stream";
+                         });
+
+}  // namespace
+}  // namespace monograph
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  // The virtual GPU's client: LibTorch's operators and the emulator's toolchain.
+  if (const char* client = std::getenv("MONOGRAPH_TEST_CLIENT")) {
+    if (dlopen(client, RTLD_NOW | RTLD_GLOBAL) == nullptr) {
+      std::fprintf(stderr, "%s\n", dlerror());
+      return 2;
+    }
+  }
+  at::manual_seed(std::random_device{}());
+  return RUN_ALL_TESTS();
+}

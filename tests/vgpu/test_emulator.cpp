@@ -101,7 +101,7 @@ TEST_F(Emulator, WritePastDynamicSharedMemoryIsFound) {
 }
 TEST_F(Emulator, TheDeviceStaysLostAfterAFault) {
   DeviceBuffer out = DeviceBuffer::allocate(context, 256);
-  Args args(out.get(), 1 << 20);
+  Args args(out.get(), 64);
   launch(stream.get(), library.kernel("bad_bounds"), {1, 1, 1}, args.pointers());
   EXPECT_EQ(driver().StreamSynchronize.raw(stream.get()), CUDA_ERROR_ILLEGAL_ADDRESS);
   std::size_t free = 0, total = 0;

@@ -19,6 +19,7 @@ __attribute__((weak)) void __sanitizer_start_switch_fiber(void** save, const voi
                                                           size_t size);
 __attribute__((weak)) void __sanitizer_finish_switch_fiber(void* fake, const void** old_bottom,
                                                            size_t* old_size);
+__attribute__((weak)) void __asan_unpoison_memory_region(const volatile void* at, size_t size);
 }
 
 namespace simt {
@@ -47,16 +48,6 @@ char* stack_pool(int level) {
   return pools[level];
 }
 
-std::string format(const char* text, ...) __attribute__((format(printf, 1, 2)));
-std::string format(const char* text, ...) {
-  char buffer[512];
-  va_list args;
-  va_start(args, text);
-  std::vsnprintf(buffer, sizeof buffer, text, args);
-  va_end(args);
-  return buffer;
-}
-
 Thread* self() {
   return top->self;
 }
@@ -71,13 +62,12 @@ void barrier(int line) {
   Block& b = *top->block;
   Thread* const t = self();
   if (b.at_barrier && b.barrier_line != line) {
-    stop(format("divergent barrier: __syncthreads at line %d, other threads are at line %d", line,
-                b.barrier_line));
+    stop("divergent barrier: __syncthreads at line %d, other threads are at line %d", line,
+         b.barrier_line);
   }
   b.barrier_line = t->line = line;
   if (b.exited) {
-    stop(format("__syncthreads at line %d after %u threads of the block have exited", line,
-                b.exited));
+    stop("__syncthreads at line %d after %u threads of the block have exited", line, b.exited);
   }
   if (++b.at_barrier < b.live) {
     t->state = State::kAtBarrier;
@@ -98,12 +88,11 @@ void complete(Block* b, Thread* lanes, uint32_t warp, Op op, uint32_t mask, int 
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     Thread& t = lanes[__builtin_ctz(rest)];
     if (t.op != op || t.mask != mask || t.line != line) {
-      stop(format("divergent warp operation: line %d mask %#x, lane %u is at line %d mask %#x",
-                  line, mask, t.index % 32, t.line, t.mask));
+      stop("divergent warp operation: line %d mask %#x, lane %u is at line %d mask %#x", line, mask,
+           t.index % 32, t.line, t.mask);
     }
     if (op == Op::kShuffle && !(mask >> t.source & 1)) {
-      stop(format("shuffle at line %d reads lane %d, which is not in mask %#x", line, t.source,
-                  mask));
+      stop("shuffle at line %d reads lane %d, which is not in mask %#x", line, t.source, mask);
     }
     votes |= uint64_t(t.value != 0) << (t.index % 32);
   }
@@ -122,7 +111,7 @@ uint64_t collective(Op op, uint32_t mask, uint64_t value, int source, int line) 
   const uint32_t warp = t->index / 32, lane = t->index % 32;
   const uint32_t warp_size = std::min<uint32_t>(32, b.threads.size() - warp * 32);
   if (!(mask >> lane & 1)) {
-    stop(format("warp operation at line %d: own lane is not in mask %#x", line, mask));
+    stop("warp operation at line %d: own lane is not in mask %#x", line, mask);
   }
   if (warp_size < 32) mask &= (1u << warp_size) - 1;  // lanes that were never launched
   t->op = op;
@@ -146,7 +135,7 @@ const void* gather(const void* own, uint32_t bytes, int line) {
   // Lanes may still read the previous operands while others write the next, hence two halves.
   std::vector<char>& all = b.gather[warp];
   constexpr uint32_t kHalf = 32 * 256;
-  if (bytes > 256) stop(format("warp operation at line %d gathers %u bytes", line, bytes));
+  if (bytes > 256) stop("warp operation at line %d gathers %u bytes", line, bytes);
   all.resize(2 * kHalf);
   self()->gather_half ^= 1;
   char* const half = all.data() + self()->gather_half * kHalf;
@@ -171,7 +160,7 @@ void yield() {
 }
 
 [[noreturn]] void fail(const char* what, int line) {
-  stop(format("%s at line %d", what, line));
+  stop("%s at line %d", what, line);
 }
 
 void access(const void* at, uint32_t bytes, uint32_t kind, const void* pc) {
@@ -230,6 +219,10 @@ void resume(Thread* t) {
   if (t->stack < 0) {
     t->stack = static_cast<int>(top->free_stacks.back());
     top->free_stacks.pop_back();
+    if (__asan_unpoison_memory_region) {  // what its last user left without returning
+      __asan_unpoison_memory_region(top->stacks + size_t(t->stack) * kStack + kPage,
+                                    kStack - kPage);
+    }
     t->context = bc::make_fcontext(stack_top(t->stack), kStack / 2, thread_main);
   }
   set_now(*top->block, *t);
@@ -320,7 +313,7 @@ bool canary_intact() {
       reinterpret_cast<unsigned char*>(top->shared[1].at) + top->job.dynamic_shared;
   for (uint32_t i = 0; i < kCanary; ++i) {
     if (at[i] == kCanaryByte) continue;
-    report(format("the block wrote %u bytes past its dynamic shared memory", i));
+    report("the block wrote %u bytes past its dynamic shared memory", i);
     return false;
   }
   return true;
@@ -336,8 +329,7 @@ void run_thread() {
   top->free_stacks.push_back(static_cast<uint32_t>(t->stack));
   ++b.exited;
   if (b.at_barrier) {
-    return report(
-        format("exited while other threads wait at __syncthreads line %d", b.barrier_line));
+    return report("exited while other threads wait at __syncthreads line %d", b.barrier_line);
   }
   if (--b.live) return;
   if (!b.bulk.empty()) return report("the block ended with bulk copies that nothing waited for");
@@ -351,8 +343,8 @@ void report_deadlock() {
   for (Thread& t : top->block->threads) {
     if (t.state != State::kAtBarrier && t.state != State::kAtWarp) continue;
     top->self = &t;
-    return report(format("deadlock: waits for ever at line %d (%s)", t.line,
-                         t.state == State::kAtBarrier ? "__syncthreads" : "warp operation"));
+    return report("deadlock: waits for ever at line %d (%s)", t.line,
+                  t.state == State::kAtBarrier ? "__syncthreads" : "warp operation");
   }
 }
 
@@ -430,17 +422,32 @@ void suspend() {
   arrived_on_fiber();
 }
 
-void report(const std::string& what) {
+namespace {
+void set_error(const char* text, va_list args) {
   const Thread* const t = top->self;
   const Block* const b = top->block;
-  top->error = format("kernel %s block (%u,%u,%u) thread %u: ", top->job.kernel->name,
-                      b ? b->idx.x : 0, b ? b->idx.y : 0, b ? b->idx.z : 0, t ? t->index : 0) +
-               what;
+  char what[512];
+  std::vsnprintf(what, sizeof what, text, args);
+  char all[700];
+  std::snprintf(all, sizeof all, "kernel %s block (%u,%u,%u) thread %u: %s", top->job.kernel->name,
+                b ? b->idx.x : 0, b ? b->idx.y : 0, b ? b->idx.z : 0, t ? t->index : 0, what);
+  top->error = all;
   top->failed = true;
 }
+}  // namespace
 
-void stop(const std::string& what) {
-  report(what);
+void report(const char* text, ...) {
+  va_list args;
+  va_start(args, text);
+  set_error(text, args);
+  va_end(args);
+}
+
+void stop(const char* text, ...) {
+  va_list args;
+  va_start(args, text);
+  set_error(text, args);
+  va_end(args);
   for (;;) suspend();
 }
 
@@ -472,7 +479,8 @@ Outcome run(const Job& job, std::string* error) {
   if (const int signal_number = sigsetjmp(m->fault, 1); signal_number == 0) {
     run_blocks();
   } else {  // a thread touched what it may not; its fiber is never resumed
-    if (__sanitizer_finish_switch_fiber) {
+    if (__sanitizer_start_switch_fiber) {  // the jump left the fiber without a word
+      __sanitizer_start_switch_fiber(nullptr, top->scheduler_stack, top->scheduler_stack_size);
       __sanitizer_finish_switch_fiber(top->scheduler_fake_stack, nullptr, nullptr);
     }
     const bool misaligned = signal_number == SIGILL;

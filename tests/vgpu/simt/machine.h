@@ -107,8 +107,9 @@ struct Machine {
 Machine* machine();
 uint32_t pick(std::size_t n);  // seeded number in [0, n)
 void suspend();
-void report(const std::string& what);
-[[noreturn]] void stop(const std::string& what);  // from a thread: it is never resumed
+void report(const char* format, ...) __attribute__((format(printf, 1, 2)));
+/// From a thread, which is never resumed: nothing on its stack may own memory.
+[[noreturn]] void stop(const char* format, ...) __attribute__((format(printf, 1, 2)));
 bool on_fiber_stack(const void* at);
 
 // async.cpp

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
-#include <string>
 
 #include "tests/vgpu/simt/machine.h"
 
@@ -27,16 +26,33 @@ void merge_into(KnowledgeRef* target, const KnowledgeRef& more) {
   *target = std::move(merged);
 }
 
+// Text on the stack only: the thread that stops with it never returns.
+struct Text {
+  char at[160];
+};
+
 // "image.so+0x1234", for addr2line.
-std::string code_place(const void* pc) {
+Text code_place(const void* pc) {
+  Text text{"an asynchronous copy"};
   Dl_info info{};
-  if (!pc || !dladdr(pc, &info) || !info.dli_fname) return "an asynchronous copy";
-  const char* const name = std::string_view(info.dli_fname).rfind('/') == std::string_view::npos
-                               ? info.dli_fname
-                               : strrchr(info.dli_fname, '/') + 1;
-  char text[160];
-  std::snprintf(text, sizeof text, "%s+%#tx", name,
+  if (!pc || !dladdr(pc, &info) || !info.dli_fname) return text;
+  const char* const slash = std::strrchr(info.dli_fname, '/');
+  std::snprintf(text.at, sizeof text.at, "%s+%#tx", slash ? slash + 1 : info.dli_fname,
                 static_cast<const char*>(pc) - static_cast<const char*>(info.dli_fbase));
+  return text;
+}
+
+Text place(const Machine& m, const void* at) {
+  const auto* const p = static_cast<const char*>(at);
+  const char* const low = m.shared[0].at;
+  Text text;
+  if (p >= low && p < m.shared[2].at + m.shared[2].size) {
+    const bool dynamic = p >= m.shared[1].at && p < m.shared[2].at;
+    std::snprintf(text.at, sizeof text.at, "%s shared byte %td", dynamic ? "dynamic" : "static",
+                  p - (dynamic ? m.shared[1].at : low));
+  } else {
+    std::snprintf(text.at, sizeof text.at, "global address %p", at);
+  }
   return text;
 }
 
@@ -139,26 +155,12 @@ bool Race::ordered(const Event& e) const {
   return time != me.acquired->times.end() && e.time <= time->second;
 }
 
-std::string Race::place(const void* at) const {
-  const auto* const p = static_cast<const char*>(at);
-  char text[64];
-  const char* const low = machine_.shared[0].at;
-  if (p >= low && p < machine_.shared[2].at + machine_.shared[2].size) {
-    const bool dynamic = p >= machine_.shared[1].at && p < machine_.shared[2].at;
-    std::snprintf(text, sizeof text, "%s shared byte %td", dynamic ? "dynamic" : "static",
-                  p - (dynamic ? machine_.shared[1].at : low));
-  } else {
-    std::snprintf(text, sizeof text, "global address %p", at);
-  }
-  return text;
-}
-
 void Race::check(const Event& e, const char* earlier_kind, const char* kind, const void* at,
                  const void* pc) {
   if (e.none() || ordered(e)) return;
-  stop(std::string("data race at ") + place(at) + ": " + kind + " at " + code_place(pc) +
-       " after " + earlier_kind + " by block " + std::to_string(e.thread >> 32) + " thread " +
-       std::to_string(uint32_t(e.thread)) + " at " + code_place(e.pc));
+  stop("data race at %s: %s at %s after %s by block %u thread %u at %s", place(machine_, at).at,
+       kind, code_place(pc).at, earlier_kind, static_cast<uint32_t>(e.thread >> 32),
+       static_cast<uint32_t>(e.thread), code_place(e.pc).at);
 }
 
 void Race::access(const void* at, uint32_t bytes, uint32_t kind, const void* pc) {

@@ -13,7 +13,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -73,7 +72,6 @@ class Race {
              const void* pc);
   RaceThread& self() const;
   Knowledge own() const;
-  std::string place(const void* at) const;
 
   Machine& machine_;
   std::unordered_map<uintptr_t, Chunk> cells_;

@@ -129,13 +129,14 @@ class Binder {
       case c10::TypeKind::IntType:
       case c10::TypeKind::SymIntType: {
         c10::List<std::int64_t> out;
-        for (const c10::IValue v : generic) out.push_back(v.toInt());
+        for (std::size_t i = 0; i < generic.size(); ++i) out.push_back(generic.get(i).toInt());
         return out;
       }
       case c10::TypeKind::OptionalType: {
         if (element->containedType(0)->kind() != c10::TypeKind::TensorType) return generic;
         c10::List<std::optional<at::Tensor>> out;
-        for (const c10::IValue v : generic) {
+        for (std::size_t i = 0; i < generic.size(); ++i) {
+          const c10::IValue v = generic.get(i);
           out.push_back(v.isNone() ? std::nullopt : std::optional(v.toTensor()));
         }
         return out;

@@ -141,6 +141,7 @@ void check_entry(const HeaderEntry& entry, std::uint64_t data_bytes, const std::
 void check_coverage(const std::vector<HeaderEntry>& entries, std::uint64_t data_bytes,
                     const std::string& file) {
   std::vector<const HeaderEntry*> order;
+  order.reserve(entries.size());
   for (const HeaderEntry& entry : entries) order.push_back(&entry);
   std::sort(order.begin(), order.end(), [](const HeaderEntry* a, const HeaderEntry* b) {
     return std::tie(a->begin, a->end, a->name) < std::tie(b->begin, b->end, b->name);
@@ -185,6 +186,7 @@ SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
   Header header = parse_safetensors_header(text, file);
   for (const HeaderEntry& entry : header.entries) check_entry(entry, data.size(), file);
   check_coverage(header.entries, data.size(), file);
+  contents->entries.reserve(header.entries.size());
   for (HeaderEntry& entry : header.entries) {
     contents->entries.push_back({std::move(entry.name), entry.dtype, std::move(entry.shape),
                                  data.subspan(entry.begin, entry.end - entry.begin)});

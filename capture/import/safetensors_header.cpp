@@ -44,11 +44,14 @@ std::optional<ir::DType> dtype_from_file(std::string_view name) {
 // format doesn't allow. `nlohmann` drives it without recursion.
 class HeaderBuilder {
  public:
+  // The library asks for these names.
+  // NOLINTBEGIN(readability-identifier-naming)
   using number_integer_t = nlohmann::json::number_integer_t;
   using number_unsigned_t = nlohmann::json::number_unsigned_t;
   using number_float_t = nlohmann::json::number_float_t;
   using string_t = nlohmann::json::string_t;
   using binary_t = nlohmann::json::binary_t;
+  // NOLINTEND(readability-identifier-naming)
 
   explicit HeaderBuilder(const std::string& file) : file_(file) {}
 

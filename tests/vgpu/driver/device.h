@@ -178,7 +178,6 @@ struct CUgraphExec_st {
   std::vector<Node> nodes;
   std::unordered_map<const CUgraphNode_st*, size_t> index;
   CUgraph source = nullptr;
-  std::unique_ptr<CUgraph_st> copy;  // as instantiated; becomes a child node when captured
   unsigned long long flags = 0;
   vgpu::OpRef last;
   bool has_memory = false, memory_live = false;

@@ -11,7 +11,8 @@ using Tail = std::vector<std::pair<size_t, bool>>;  // nodes to wait for; progra
 // Appends the nodes of `g`, children opened up, in topological order to `exec`; false if there is
 // a cycle. `ends` receives what has finished when the whole graph has.
 bool flatten(const CUgraph_st& g, const Tail& entry, CUgraphExec exec, Tail* ends) {
-  std::map<const CUgraphNode_st*, Tail> done;
+  std::unordered_map<const CUgraphNode_st*, Tail> done;
+  done.reserve(g.nodes.size());
   while (done.size() < g.nodes.size()) {
     const size_t before = done.size();
     for (const auto& n : g.nodes) {
@@ -53,9 +54,7 @@ CUgraphExec_st::Node* find(CUgraphExec e, CUgraphNode n, CUgraphNodeType type) {
 }
 
 // Replaces the node's work; launches already queued keep the old one.
-void replace(CUgraphExec e, CUgraphExec_st::Node* node, Work work) {
-  const auto twin = e->copy->clone_of.find(node->key);
-  if (twin != e->copy->clone_of.end()) twin->second->work = work;
+void replace(CUgraphExec_st::Node* node, Work work) {
   node->work = std::make_shared<const Work>(std::move(work));
 }
 
@@ -108,7 +107,6 @@ CUresult cuGraphInstantiateWithParams(CUgraphExec* out, CUgraph g,
     return CUDA_ERROR_INVALID_VALUE;
   }
   exec->source = g;
-  exec->copy = clone(*g, true);
   exec->flags = params->flags;
   exec->has_memory = memory;
   if (memory) ++g->memory_execs;
@@ -121,7 +119,6 @@ CUresult cuGraphExecDestroy(CUgraphExec e) {
   VGPU_ENTER(GraphExecDestroy, kSafe, kInit);
   VGPU_NEED(alive(e), CUDA_ERROR_INVALID_HANDLE);
   if (e->has_memory && alive(e->source)) --e->source->memory_execs;
-  e->copy->retire();
   e->nodes.clear();
   discard(e);  // work in flight has its own references
   return status;
@@ -166,7 +163,7 @@ CUresult cuGraphExecKernelNodeSetParams(CUgraphExec e, CUgraphNode n,
                                      p->kernelParams, p->extra)) {
     return r;
   }
-  replace(e, node, std::move(w));
+  replace(node, std::move(w));
   return CUDA_SUCCESS;
 }
 
@@ -180,7 +177,7 @@ CUresult cuGraphExecMemcpyNodeSetParams(CUgraphExec e, CUgraphNode n, const CUDA
   VGPU_NEED(same_shape(node->work->copy, *p), CUDA_ERROR_INVALID_VALUE);
   Work w = *node->work;
   w.copy = *p;
-  replace(e, node, std::move(w));
+  replace(node, std::move(w));
   return CUDA_SUCCESS;
 }
 
@@ -197,7 +194,7 @@ CUresult cuGraphExecMemsetNodeSetParams(CUgraphExec e, CUgraphNode n,
             CUDA_ERROR_INVALID_VALUE);
   Work w = *node->work;
   w.fill = *p;
-  replace(e, node, std::move(w));
+  replace(node, std::move(w));
   return CUDA_SUCCESS;
 }
 
@@ -209,7 +206,7 @@ CUresult cuGraphExecUpdate(CUgraphExec e, CUgraph g, CUgraphExecUpdateResultInfo
   *info = {};
   info->result = compare(e, *g, &info->errorNode, &fresh);
   VGPU_NEED(info->result == CU_GRAPH_EXEC_UPDATE_SUCCESS, CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE);
-  for (size_t i = 0; i < e->nodes.size(); ++i) replace(e, &e->nodes[i], Work(*fresh.nodes[i].work));
+  for (size_t i = 0; i < e->nodes.size(); ++i) replace(&e->nodes[i], Work(*fresh.nodes[i].work));
   return CUDA_SUCCESS;
 }
 

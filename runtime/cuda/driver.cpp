@@ -111,12 +111,18 @@ std::string_view NodeScope::current() noexcept {
 
 const Driver& Driver::open(const std::string& library) {
   Registry& all = registry();
-  const std::lock_guard lock(all.mutex);
-  if (const auto found = all.drivers.find(library); found != all.drivers.end()) {
-    return *found->second;
+  {
+    const std::lock_guard lock(all.mutex);
+    if (const auto found = all.drivers.find(library); found != all.drivers.end()) {
+      return *found->second;
+    }
   }
+  // Loaded without the lock: the driver has locks of its own, under which it calls host functions.
   std::unique_ptr<Driver> driver(new Driver(library));
-  return *all.drivers.emplace(library, driver.release()).first->second;
+  const std::lock_guard lock(all.mutex);
+  const auto [entry, is_first] = all.drivers.emplace(library, driver.get());
+  if (is_first) driver.release();  // otherwise another thread was faster, and its table is as good
+  return *entry->second;
 }
 
 std::string Driver::why_unavailable(const std::string& library) {

@@ -65,11 +65,9 @@ kernels::Compiled compile(const kernels::Instance& instance, const std::string&)
   const kernels::SourceSet set = kernels::source_set(instance);
   const fs::path source = directory.path() / set.name;
   write(source, set.text);
-  // Embedded headers win over those of the source tree: the image is what the library holds.
-  for (const auto& [name, text] : set.headers) write(directory.path() / name, *text);
-  std::string command = fmt::format(
-      "sh {} {} {} -I{}", quoted(VGPU_COMPILE_IMAGE), quoted(source.string()),
-      quoted((directory.path() / "image.so").string()), quoted(directory.path().string()));
+  std::string command =
+      fmt::format("sh {} {} {}", quoted(VGPU_COMPILE_IMAGE), quoted(source.string()),
+                  quoted((directory.path() / "image.so").string()));
   for (const auto& [name, value] : instance.constants) {
     command += " " + quoted("-D" + name + "=" + value);
   }

@@ -128,6 +128,7 @@ struct CUkern_st {
 };
 struct CUlib_st {
   void* handle = nullptr;
+  int file = -1;  // of an image loaded from memory: the loader knows it by this number
   std::unique_ptr<vgpu::HostKernel> host;
   std::vector<std::unique_ptr<CUkern_st>> kernels;
 };

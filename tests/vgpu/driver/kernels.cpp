@@ -89,7 +89,12 @@ CUresult load_elf(CUlibrary* out, const void* image) {
   if (write(fd, image, bytes) == static_cast<ssize_t>(bytes)) {
     result = load_object(out, "/proc/self/fd/" + std::to_string(fd));
   }
-  close(fd);
+  // Open for the library's life: a reused number would name the image loaded before.
+  if (result == CUDA_SUCCESS) {
+    (*out)->file = fd;
+  } else {
+    close(fd);
+  }
   return result;
 }
 
@@ -232,6 +237,7 @@ CUresult cuLibraryUnload(CUlibrary library) {
   VGPU_NEED(alive(library), CUDA_ERROR_INVALID_HANDLE);
   for (const auto& k : library->kernels) device().live.erase(k.get());
   if (library->handle) dlclose(library->handle);
+  if (library->file >= 0) close(library->file);
   discard(library);
   return status;
 }

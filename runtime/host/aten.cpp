@@ -122,6 +122,29 @@ class CopyOutStep final : public Step {
   std::vector<at::Tensor> results_;
 };
 
+/// Numbers that stand for tensors, made f32 once where LibTorch's iterator would do it (with an
+/// allocation) on every call: all other operands are f32, so that is the type computed in.
+void settle_numbers(const c10::OperatorHandle& op, std::vector<c10::IValue>& args) {
+  if (!op.hasTag(at::Tag::pointwise)) return;
+  const auto is_number = [](const c10::IValue& v) {
+    return v.isTensor() && v.toTensor().defined() &&
+           v.toTensor().unsafeGetTensorImpl()->is_wrapped_number();
+  };
+  for (const c10::IValue& v : args) {
+    if (v.isTensorList() || v.isOptionalTensorList()) return;
+    if (v.isTensor() && v.toTensor().defined() && !is_number(v) &&
+        v.toTensor().scalar_type() != at::kFloat) {
+      return;
+    }
+  }
+  for (c10::IValue& v : args) {
+    if (!is_number(v) || v.toTensor().is_complex()) continue;
+    at::Tensor settled = v.toTensor().to(at::kFloat);
+    settled.unsafeGetTensorImpl()->set_wrapped_number(true);
+    v = settled;
+  }
+}
+
 /// True if every result lies in a storage that an argument has: nothing new is made.
 bool writes_only(const Call& call) {
   if (call.node.writes().empty()) return false;
@@ -151,21 +174,22 @@ std::optional<c10::OperatorHandle> find_out_variant(const c10::OperatorHandle& o
 }
 
 AtenStep bind_aten(const Call& call) {
+  std::vector<c10::IValue> args = call.args;
+  settle_numbers(call.op, args);
   if (writes_only(call)) {
-    return {std::make_unique<BoxedStep>(call.op, call.args), false};
+    return {std::make_unique<BoxedStep>(call.op, std::move(args)), false};
   }
   const bool complete =
       std::ranges::all_of(call.results, [](const at::Tensor& t) { return t.defined(); });
   if (call.node.writes().empty() && complete && !call.node.is_list()) {
     if (const auto out = find_out_variant(call.op)) {
-      std::vector<c10::IValue> args = call.args;
       for (const at::Tensor& result : call.results) args.emplace_back(result);
       return {std::make_unique<BoxedStep>(*out, std::move(args)), false};
     }
   }
-  return {
-      std::make_unique<CopyOutStep>(BoxedStep(call.op, call.args), call.node.name(), call.results),
-      true};
+  return {std::make_unique<CopyOutStep>(BoxedStep(call.op, std::move(args)), call.node.name(),
+                                        call.results),
+          true};
 }
 
 }  // namespace monograph::host

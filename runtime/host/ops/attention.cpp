@@ -84,7 +84,7 @@ class Attention final : public Step {
   void run() override {
     const std::int64_t tasks = q_.size(0) * q_.size(1) * blocks_;
     const std::int64_t products = score_rows_ * k_.size(2) * (q_.size(3) + v_.size(3));
-    constexpr std::int64_t kProductsPerThread = std::int64_t{1} << 15;
+    constexpr std::int64_t kProductsPerThread = std::int64_t{1} << 17;
     // No more chunks than slots, whatever the thread count is by now.
     const std::int64_t grain = std::max((tasks + slots_ - 1) / slots_,
                                         std::max<std::int64_t>(1, kProductsPerThread / products));

@@ -50,7 +50,7 @@ class BatchedProduct final : public Step {
     const float* a = a_.const_data_ptr<float>();
     const float* b = b_.const_data_ptr<float>();
     float* y = y_.mutable_data_ptr<float>();
-    constexpr std::int64_t kProductsPerThread = std::int64_t{1} << 15;
+    constexpr std::int64_t kProductsPerThread = std::int64_t{1} << 17;
     const std::int64_t grain = kProductsPerThread / (shape_.m * shape_.n * shape_.k);
     at::parallel_for(0, a_.size(0), std::max<std::int64_t>(1, grain),
                      [&](std::int64_t first, std::int64_t last) {

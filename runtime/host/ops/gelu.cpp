@@ -21,7 +21,7 @@ std::unique_ptr<Step> bind(const Call& call) {
   return make_step([x = call.tensor(0), y = call.results[0]]() mutable {
     const float* from = x.const_data_ptr<float>();
     float* to = y.mutable_data_ptr<float>();
-    constexpr std::int64_t kElementsPerThread = std::int64_t{1} << 13;
+    constexpr std::int64_t kElementsPerThread = std::int64_t{1} << 14;
     at::parallel_for(0, x.numel(), kElementsPerThread, [&](std::int64_t first, std::int64_t last) {
       math::gelu(from + first, to + first, last - first);
     });

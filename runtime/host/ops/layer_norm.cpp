@@ -56,7 +56,7 @@ struct LayerNorm final : Step {
     const float* w = weight.defined() ? weight.const_data_ptr<float>() : nullptr;
     const float* b = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
     float* to = y.mutable_data_ptr<float>();
-    constexpr std::int64_t kElementsPerThread = std::int64_t{1} << 14;
+    constexpr std::int64_t kElementsPerThread = std::int64_t{1} << 15;
     at::parallel_for(0, rows, std::max<std::int64_t>(1, kElementsPerThread / length),
                      [&](std::int64_t first, std::int64_t last) {
                        for (std::int64_t i = first; i < last; ++i) {

@@ -46,7 +46,7 @@ class SmallLinear final : public Step {
       : x_(call.tensor(0)), w_(call.tensor(1)), y_(call.results[0]), shape_(shape) {
     if (call.args[2].isTensor()) bias_ = call.tensor(2);
     // Below this many products a thread costs more to wake than it saves.
-    constexpr std::int64_t kProductsPerThread = std::int64_t{1} << 16;
+    constexpr std::int64_t kProductsPerThread = std::int64_t{1} << 19;
     grain_ = std::max<std::int64_t>(1, kProductsPerThread / (shape.m * shape.k * kPanel));
   }
 

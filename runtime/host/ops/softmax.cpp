@@ -36,7 +36,7 @@ std::unique_ptr<Step> bind(const Call& call) {
   return make_step([x = call.tensor(0), y = call.results[0], length, rows]() mutable {
     const float* from = x.const_data_ptr<float>();
     float* to = y.mutable_data_ptr<float>();
-    constexpr std::int64_t kElementsPerThread = std::int64_t{1} << 13;
+    constexpr std::int64_t kElementsPerThread = std::int64_t{1} << 14;
     at::parallel_for(0, rows, std::max<std::int64_t>(1, kElementsPerThread / length),
                      [&](std::int64_t first, std::int64_t last) {
                        for (std::int64_t i = first; i < last; ++i) {

@@ -12,9 +12,9 @@
   do {                                   \
     if (DROP_SYNC != n) __syncthreads(); \
   } while (0)
-#define FENCE()                         \
-  do {                                  \
-    if (!DROP_FENCE) __threadfence();   \
+#define FENCE()                       \
+  do {                                \
+    if (!DROP_FENCE) __threadfence(); \
   } while (0)
 
 using mg::bf16;

@@ -48,7 +48,9 @@ extern "C" __global__ void bad_exit(int* out) {
 }
 KERNEL_EXPORT(bad_exit)
 
-extern "C" __global__ void bad_bounds(int* out, int n) { out[n + int(threadIdx.x)] = 1; }
+extern "C" __global__ void bad_bounds(int* out, int n) {
+  out[n + int(threadIdx.x)] = 1;
+}
 KERNEL_EXPORT(bad_bounds)
 
 extern "C" __global__ void bad_alignment(char* out) {
@@ -95,14 +97,10 @@ KERNEL_EXPORT(exchange)
 // Warp operations of all kinds; out[0..9) gets one figure each from lane 5.
 extern "C" __global__ void warp_operations(int* out) {
   const int lane = int(threadIdx.x);
-  const int r[9] = {__shfl_sync(~0u, lane * 10, 7),
-                    __shfl_up_sync(~0u, lane, 2),
-                    __shfl_down_sync(~0u, lane, 30),
-                    __shfl_xor_sync(~0u, lane, 16),
-                    __shfl_sync(~0u, lane, 1, 4),
-                    int(__ballot_sync(~0u, lane % 2 == 0)),
-                    __any_sync(~0u, lane == 31),
-                    __all_sync(~0u, lane < 31),
+  const int r[9] = {__shfl_sync(~0u, lane * 10, 7),   __shfl_up_sync(~0u, lane, 2),
+                    __shfl_down_sync(~0u, lane, 30),  __shfl_xor_sync(~0u, lane, 16),
+                    __shfl_sync(~0u, lane, 1, 4),     int(__ballot_sync(~0u, lane % 2 == 0)),
+                    __any_sync(~0u, lane == 31),      __all_sync(~0u, lane < 31),
                     __shfl_down_sync(~0u, lane, 3, 8)};
   if (lane == 5) {
     for (int i = 0; i < 9; ++i) out[i] = r[i];
@@ -174,9 +172,13 @@ __device__ void bulk(const float* in, float* out) {
   if (kWait || threadIdx.x == 0) simt::mbarrier_wait(&arrived, 0);
   out[threadIdx.x] = tile[threadIdx.x];
 }
-extern "C" __global__ void bulk_copied(const float* in, float* out) { bulk<true>(in, out); }
+extern "C" __global__ void bulk_copied(const float* in, float* out) {
+  bulk<true>(in, out);
+}
 KERNEL_EXPORT(bulk_copied)
-extern "C" __global__ void bad_bulk_copied(const float* in, float* out) { bulk<false>(in, out); }
+extern "C" __global__ void bad_bulk_copied(const float* in, float* out) {
+  bulk<false>(in, out);
+}
 KERNEL_EXPORT(bad_bulk_copied)
 
 // A chain of two for programmatic edges: the dependent reads before or after it waits.

@@ -230,33 +230,44 @@ Runner::Runner(const monograph::cuda::ContextRef& context, std::string image)
   cu_.LibraryGetKernel(&kernel_, library_, "fill");
   CUfunction function = nullptr;
   cu_.KernelGetFunction(&function, kernel_);  // loads it now, outside any capture
+  second_ = std::make_unique<Worker>(cu_, context_);
+  bare_ = std::make_unique<Worker>(cu_, nullptr);
 }
 
 Runner::~Runner() {
   cu_.LibraryUnload.raw(library_);
 }
 
+void Runner::on(char thread, const std::function<void()>& work) {
+  if (thread == '2') {
+    second_->call(work);
+  } else if (thread == '0') {
+    bare_->call(work);
+  } else {
+    work();
+  }
+}
+
 std::vector<Outcome> Runner::run(const Rule& rule) {
+  for (const char thread : {'1', '2', '0'}) {  // whatever mode the last rule left
+    on(thread, [&] {
+      CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
+      cu_.ThreadExchangeStreamCaptureMode.raw(&mode);
+    });
+  }
   std::vector<Outcome> outcomes;
-  Worker second(cu_, context_), bare(cu_, nullptr);
   Objects objects(cu_, context_, kernel_);
   for (const Step& step : rule.steps) {
     const std::vector<std::string> args(step.words.begin() + 1, step.words.end());
     Outcome outcome;
     outcome.step = step;
-    const auto work = [&] {
+    on(step.thread, [&] {
       try {
         outcome.code = spell(cu_, operations().at(step.words[0])(objects, args, &outcome.value));
       } catch (const std::exception& error) {
         outcome.code = std::string("exception: ") + error.what();
       }
-    };
-    if (step.thread == '2')
-      second.call(work);
-    else if (step.thread == '0')
-      bare.call(work);
-    else
-      work();
+    });
     outcome.ok = outcome.code == step.code && (step.value.empty() || outcome.value == step.value);
     outcomes.push_back(outcome);
   }

@@ -102,10 +102,13 @@ class Runner {
 
  private:
   class Worker;
+  void on(char thread, const std::function<void()>& work);
+
   const Driver& cu_;
   CUcontext context_;
   CUlibrary library_ = nullptr;
   CUkernel kernel_ = nullptr;
+  std::unique_ptr<Worker> second_, bare_;  // with and without a current context
 };
 
 }  // namespace vgpu_rules

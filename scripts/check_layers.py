@@ -57,7 +57,7 @@ DEVICE_ROOTS = {
 TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
 CUDA = re.compile(r"^(cuda\w*|cublas\w*|cudnn\w*|nvrtc|nvJitLink|driver_types)\.h$|^(ATen|c10|torch)/.*cuda")
 NO_TORCH = ("runtime/base", "capture/ir", "capture/passes", "runtime/plan", "runtime/lower",
-            "kernels")
+            "runtime/cuda", "kernels")
 SEES_CUDA = ("runtime/cuda", "runtime/cuda/aten", "kernels", "tests", "bench")
 
 # Text that has no place here, with why. Markers are split so that this file passes.

@@ -125,6 +125,8 @@ function(monograph_finish_layers)
     target_link_options(monograph PRIVATE LINKER:-z,defs)
   endif()
   target_compile_features(monograph PUBLIC cxx_std_20)
+  # Libraries opened at run time (LibTorch's CUDA kernels) lie beside this one.
+  set_property(TARGET monograph APPEND PROPERTY BUILD_RPATH "$ORIGIN")
   target_include_directories(monograph PUBLIC
     $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)

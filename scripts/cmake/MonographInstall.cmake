@@ -3,11 +3,6 @@ include(CMakePackageConfigHelpers)
 
 set(_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/monograph)
 
-# The library finds LibTorch where it was built; elsewhere the program that loads it brings
-# LibTorch's folder in its own run path, as programs linked through the package do.
-set_target_properties(monograph PROPERTIES
-  INSTALL_RPATH "$ORIGIN" INSTALL_RPATH_USE_LINK_PATH TRUE)
-
 install(TARGETS monograph EXPORT monographTargets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/monograph DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})

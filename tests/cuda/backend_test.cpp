@@ -175,7 +175,8 @@ INSTANTIATE_TEST_SUITE_P(Modes, CudaBackend, testing::Values(GraphMode::kFull, G
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  // The virtual GPU's client: LibTorch's operators and the emulator's toolchain.
+  // The virtual GPU's client (LibTorch's operators, the emulator's toolchain), or LibTorch's CUDA
+  // half, which must be there before LibTorch is first used.
   if (const char* client = std::getenv("MONOGRAPH_TEST_CLIENT")) {
     if (dlopen(client, RTLD_NOW | RTLD_GLOBAL) == nullptr) {
       std::fprintf(stderr, "%s\n", dlerror());

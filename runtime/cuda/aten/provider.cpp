@@ -6,6 +6,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/cuda/CUDAContext.h>
 #include <ATen/cuda/MemPool.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/cuda/CUDACachingAllocator.h>
@@ -19,6 +20,7 @@
 
 #include "capture/trace/arguments.h"
 #include "capture/trace/convert.h"
+#include "runtime/base/log.h"
 
 namespace monograph::cuda {
 namespace {
@@ -81,7 +83,10 @@ class AtenCall final : public LibraryCall {
     if (node.writes().empty()) use_out_variant();
   }
 
-  ~AtenCall() override { c10::cuda::CUDACachingAllocator::releasePool(device_, pool_); }
+  ~AtenCall() override {
+    // The allocator knows the pool from its first use on.
+    if (captured_) c10::cuda::CUDACachingAllocator::releasePool(device_, pool_);
+  }
   AtenCall(const AtenCall&) = delete;
   AtenCall& operator=(const AtenCall&) = delete;
 
@@ -103,6 +108,7 @@ class AtenCall final : public LibraryCall {
     const auto raw = reinterpret_cast<cudaStream_t>(stream);
     c10::cuda::CUDACachingAllocator::beginAllocateToPool(
         device_, pool_, [raw](cudaStream_t s) { return s == raw; });
+    captured_ = true;
   }
   void after_capture(CUstream) noexcept override {
     c10::cuda::CUDACachingAllocator::endAllocateToPool(device_, pool_);
@@ -161,13 +167,20 @@ class AtenCall final : public LibraryCall {
   torch::jit::Stack args_;
   std::vector<at::Tensor> results_;
   bool writes_in_place_ = false;
+  bool captured_ = false;
 };
 
 class TorchProvider final : public AtenProvider {
  public:
   std::string name() const override { return "libtorch_cuda"; }
   bool serves(const Driver& driver) const override {
-    return driver.library() == Driver::kDefaultLibrary && at::cuda::is_available();
+    if (driver.library() != Driver::kDefaultLibrary) return false;
+    if (at::detail::getCUDAHooks().hasCUDA()) return true;
+    // LibTorch looks for its CUDA half once, at the first call that asks.
+    base::log(base::LogLevel::kWarning,
+              "LibTorch was used before its CUDA half was loaded: link libtorch_cuda, or load it "
+              "before the first LibTorch call");
+    return false;
   }
   std::shared_ptr<LibraryCall> bind(const ir::Node& node, const StorageAddress& address,
                                     const ContextRef& context) const override {

@@ -73,26 +73,33 @@ int run(const JobOptions& options) {
   return same ? 0 : kFailed;
 }
 
-}  // namespace
-}  // namespace monograph::bench
-
-int main(int argc, char** argv) {
-  using namespace monograph;
-  bench::JobOptions options;
+int parse_and_run(int argc, char** argv) {
+  JobOptions options;
   CLI::App app(
       "Captures, plans and replays the sentence-embedding model MiniLM-L6 and compares it "
       "with LibTorch.",
       "monograph_minilm");
-  bench::define_options(app, options);
+  define_options(app, options);
   try {
     app.parse(argc, argv);
-    return bench::run(options);
+    return run(options);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : bench::kUsage;
+    return app.exit(error) == 0 ? 0 : kUsage;
   } catch (const RejectedError& error) {
     fmt::print(stderr, "{}\n", error.rejection().to_string());
   } catch (const std::exception& error) {
     fmt::print(stderr, "error: {}\n", error.what());
   }
-  return bench::kFailed;
+  return kFailed;
+}
+
+}  // namespace
+}  // namespace monograph::bench
+
+int main(int argc, char** argv) {
+  try {
+    return monograph::bench::parse_and_run(argc, argv);
+  } catch (...) {
+    return monograph::bench::kFailed;  // the error itself couldn't be printed
+  }
 }

@@ -25,6 +25,7 @@ namespace fs = std::filesystem;
 // Exit status of `command`, whose messages go to `log`; 127 if it can't be started.
 int run(std::vector<std::string> command, const fs::path& log) {
   std::vector<char*> argv;
+  argv.reserve(command.size() + 1);
   for (std::string& argument : command) argv.push_back(argument.data());
   argv.push_back(nullptr);
   posix_spawn_file_actions_t actions;

@@ -169,6 +169,11 @@ void Recorder::check_write(const OpFacts& facts, const CallArguments& args,
     return;
   }
   if (record.kind == ir::StorageKind::kIntermediate) return;
+  refuse_mutation(facts, args, record);
+}
+
+void Recorder::refuse_mutation(const OpFacts& facts, const CallArguments& args,
+                               const StorageRecord& record) {
   const std::string subject = values_.subject_of(record);
   refuse(facts, &args,
          {Code::kRejectedMutation, subject,
@@ -181,7 +186,10 @@ void Recorder::change_geometry(const c10::OperatorHandle& op, const OpFacts& fac
                                c10::DispatchKeySet keys, torch::jit::Stack* stack) {
   const CallArguments args(op.schema(), *stack);
   const at::Tensor self = args[0].toTensor();
-  check_write(facts, args, self);
+  if (values_.outlives_forward(self)) {
+    (void)values_.use(self);  // an unknown tensor becomes a constant
+    refuse_mutation(facts, args, *values_.storage_of(self));
+  }
   const bool was_empty = self.numel() == 0;
   const at::Storage storage = self.storage();
   const std::size_t bytes = storage.nbytes();
@@ -198,7 +206,7 @@ void Recorder::change_geometry(const c10::OperatorHandle& op, const OpFacts& fac
                                ir::Results::tensor(value.type, value.storage));
   node->traits.nondeterministic = true;
   node->module_path = Region::current();
-  values_.bind(self, node, -1);
+  values_.bind_result(self, node, -1);
   values_.refresh_contents(self);
 }
 

@@ -62,6 +62,8 @@ class Recorder final : public CallSink {
   static void call_tensor_form(const c10::OperatorHandle& form, torch::jit::Stack* stack);
   bool check_before(const OpFacts& facts, const CallArguments& args);
   void check_write(const OpFacts& facts, const CallArguments& args, const at::Tensor& target);
+  [[noreturn]] void refuse_mutation(const OpFacts& facts, const CallArguments& args,
+                                    const StorageRecord& record);
   void change_geometry(const c10::OperatorHandle& op, const OpFacts& facts,
                        c10::DispatchKeySet keys, torch::jit::Stack* stack);
   Call describe(const OpFacts& facts, const CallArguments& args);

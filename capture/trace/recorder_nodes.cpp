@@ -244,7 +244,8 @@ void Recorder::add_node(const c10::OperatorHandle& op, const OpFacts& facts, Cal
   node->module_path = Region::current();
   node->traits.nondeterministic = facts.undefined_contents;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    if (tensors[i].defined()) values_.bind(tensors[i], node, is_list ? static_cast<int>(i) : -1);
+    if (tensors[i].defined())
+      values_.bind_result(tensors[i], node, is_list ? static_cast<int>(i) : -1);
   }
   watch(facts, call, made);
 }

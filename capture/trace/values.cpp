@@ -259,7 +259,13 @@ ir::Value ValueTable::result(const at::Tensor& tensor, const StorageRecord& fres
   return value;
 }
 
-void ValueTable::bind(const at::Tensor& tensor, ir::Node* node, int index) {
+void ValueTable::bind_result(const at::Tensor& tensor, ir::Node* node, int index) {
+  const auto known = bindings_.find(tensor.unsafeGetTensorImpl());
+  const bool made = known == bindings_.end() || known->second.made;
+  bind(tensor, node, index).made = made;
+}
+
+ValueTable::Binding& ValueTable::bind(const at::Tensor& tensor, ir::Node* node, int index) {
   Binding binding{
       c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>(tensor.getIntrusivePtr()),
       node, index, node->values()[static_cast<std::size_t>(std::max(index, 0))]};
@@ -278,7 +284,18 @@ void ValueTable::bind(const at::Tensor& tensor, ir::Node* node, int index) {
       record->nodes.push_back(node);
     }
   }
-  bindings_.insert_or_assign(tensor.unsafeGetTensorImpl(), std::move(binding));
+  return bindings_.insert_or_assign(tensor.unsafeGetTensorImpl(), std::move(binding)).first->second;
+}
+
+bool ValueTable::outlives_forward(const at::Tensor& tensor) {
+  const c10::TensorImpl* impl = tensor.unsafeGetTensorImpl();
+  const StorageRecord* record = storage_of(tensor);
+  if (owned_.contains(impl) || record == nullptr) return true;
+  if (const auto known = bindings_.find(impl); known != bindings_.end()) {
+    return !known->second.made && record->kind != ir::StorageKind::kIntermediate;
+  }
+  // A tensor that no operator returned. Nobody else has one on the private copy of an input.
+  return record->kind != ir::StorageKind::kIntermediate && record->kind != ir::StorageKind::kInput;
 }
 
 void ValueTable::forget_storage(const at::Tensor& tensor) {

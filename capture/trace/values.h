@@ -71,11 +71,17 @@ class ValueTable {
   /// What a message calls that storage: the weight's name, the input's, the constant's.
   std::string subject_of(const StorageRecord& record) const;
 
+  /// True if changing the geometry of `tensor` would show outside of forward: it is an input, a
+  /// weight, or a tensor that was there before. Tensors that operators made are forward's own,
+  /// whatever memory they view.
+  bool outlives_forward(const at::Tensor& tensor);
+
   /// Value for a tensor that a call returned. A storage seen for the first time becomes an
   /// intermediate described by `fresh`. Throws CannotRepresent.
   ir::Value result(const at::Tensor& tensor, const StorageRecord& fresh);
-  /// From now on `tensor` is element `index` of `node` (-1: the node's one tensor).
-  void bind(const at::Tensor& tensor, ir::Node* node, int index);
+  /// From now on `tensor`, which a call returned, is element `index` of `node` (-1: the node's one
+  /// tensor).
+  void bind_result(const at::Tensor& tensor, ir::Node* node, int index);
   /// Forgets the storage of `tensor`, whose memory was replaced as a whole.
   void forget_storage(const at::Tensor& tensor);
 
@@ -93,12 +99,14 @@ class ValueTable {
     ir::Node* node = nullptr;
     int index = -1;
     ir::Value value;
+    bool made = false;  ///< by an operator of forward
   };
   struct Memory {
     c10::weak_intrusive_ptr<c10::StorageImpl> pin;
     std::vector<StorageRecord> records;  ///< more than one only where inputs share a StorageImpl
   };
 
+  Binding& bind(const at::Tensor& tensor, ir::Node* node, int index);
   ir::Value value_of(const at::Tensor& tensor, const StorageRecord& record) const;
   StorageRecord& add_record(const at::Tensor& tensor, StorageRecord record);
   ir::Node* read_weight(std::size_t index, StorageRecord& record);

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
+#include <map>
 
 #include "capture/ir/text.h"
 #include "capture/trace/dispatch_key.h"
@@ -43,10 +43,33 @@ const exec::Backend& choose_backend(const Program& program, const Options& optio
   return backend;
 }
 
+/// Views of an input may only show what the input itself shows: a caller's tensor need not have
+/// memory before its first or after its last element.
+void check_input_views(const ir::Graph& graph) {
+  std::map<ir::StorageId, const ir::Node*> inputs;
+  for (const ir::Node* node : graph.placeholders()) inputs.emplace(node->storage(), node);
+  for (const auto& node : graph.nodes()) {
+    for (const ir::Value& value : node->values()) {
+      const auto found = inputs.find(value.storage);
+      if (found == inputs.end() || value.type.numel() == 0) continue;
+      const ir::TensorType& input = found->second->type();
+      if (value.type.offset * ir::itemsize(value.type.dtype) <
+              input.offset * ir::itemsize(input.dtype) ||
+          value.type.storage_extent() > input.storage_extent()) {
+        throw Error(Code::kInvalidGraph,
+                    fmt::format("%{} looks beyond input '{}' into the memory around it",
+                                node->name(), found->second->target()),
+                    node->name());
+      }
+    }
+  }
+}
+
 exec::Planned plan_program(const Program& program, const exec::Backend& backend,
                            std::shared_ptr<void> session) {
   exec::Planned planned;
   planned.graph = &program.graph();
+  check_input_views(*planned.graph);
   planned.session = std::move(session);
   planned.lowered = lower::lower(
       *planned.graph, backend.choose_for ? backend.choose_for(planned.session) : backend.choose);

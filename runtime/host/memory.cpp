@@ -75,6 +75,13 @@ void Memory::Free::operator()(std::byte* p) const noexcept {
 }
 
 Memory::Memory(const exec::Planned& planned) {
+  for (const ir::Storage& storage : planned.graph->storages()) {
+    if (storage.device.type == ir::DeviceType::kCpu) continue;
+    throw Error(Code::kInvalidOption,
+                fmt::format("back end 'host' runs tensors on cpu; '{}' is on {}",
+                            storage.name.empty() ? "an intermediate" : storage.name,
+                            ir::to_string(storage.device)));
+  }
   // Never empty, so that tensors without elements have an address too.
   const auto alignment = static_cast<std::size_t>(plan::kAlignment);
   arena_bytes_ = std::max(static_cast<std::size_t>(planned.plan.arena_bytes), alignment);

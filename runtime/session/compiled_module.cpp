@@ -69,6 +69,7 @@ class CompiledModule::Impl {
                   "Mode::kNone means no compilation: call the module itself, or choose kStock, "
                   "kTraceOnce or kFull");
     }
+    if (options_.backend != "auto") (void)exec::find_backend(options_.backend);
     if (!module_.forward) {
       throw Error(Code::kInvalidArgument, "the module has no forward function");
     }

@@ -221,6 +221,30 @@ TEST_F(ExecutableTest, ResultsWhoseShapeDependsOnDataAreRefused) {
   EXPECT_EQ(error.node(), "nonzero");
 }
 
+TEST_F(ExecutableTest, ViewsBeyondAnInputAreRefused) {
+  const char* text = R"(graph beyond {
+    %x : f32[3]{offset=2, bytes=64} = placeholder[target=x]
+    %view : f32[8]{alias=%x} = call_function[target=aten.as_strided.default](args = (%x, [8], [1], 0), kwargs = {})
+    %y : f32[8] = call_function[target=aten.relu.default](args = (%view,), kwargs = {})
+    return (%y,)
+  })";
+  const Error error = caught([&] { (void)build_host(Program::parse(text, {})); });
+  EXPECT_EQ(error.code(), Code::kInvalidGraph);
+  EXPECT_EQ(error.node(), "view");
+  EXPECT_THAT(error.what(), HasSubstr("looks beyond input 'x'"));
+}
+
+TEST_F(ExecutableTest, TheHostRunsCpuTensorsOnly) {
+  const char* text = R"(graph elsewhere {
+    %x : f32[3]{device=meta} = placeholder[target=x]
+    %y : f32[3]{device=meta} = call_function[target=aten.relu.default](args = (%x,), kwargs = {})
+    return (%y,)
+  })";
+  const Error error = caught([&] { (void)build_host(Program::parse(text, {})); });
+  EXPECT_EQ(error.code(), Code::kInvalidOption);
+  EXPECT_THAT(error.what(), HasSubstr("back end 'host' runs tensors on cpu"));
+}
+
 TEST_F(ExecutableTest, ReportSaysWhatItCosts) {
   const Report& report = executable_.report();
   EXPECT_EQ(report.backend, "host");

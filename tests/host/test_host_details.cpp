@@ -147,6 +147,24 @@ void check_products(std::int64_t m, std::int64_t n, std::int64_t k) {
   }
 }
 
+TEST(Host, PointwiseResultsDontDependOnTheThreadCount) {
+  at::manual_seed(17);
+  const int threads = at::get_num_threads();
+  const Forward forward = [](const Tensors& in) -> Tensors {
+    return {at::gelu(in[0]) + in[0] * 0.3, at::softmax(in[0], -1)};
+  };
+  const Tensors inputs = {at::randn({37, 4099})};
+  Executable executable = build_host(trace_program(forward, inputs));
+  at::set_num_threads(1);
+  const Tensors one = executable.replay(inputs);
+  at::set_num_threads(3);
+  const Tensors three = executable.replay(inputs);
+  at::set_num_threads(threads);
+  expect_identical(one, three, "threads");
+  const Tensors want = eager(forward, inputs);
+  for (std::size_t i = 0; i < want.size(); ++i) expect_close(one[i], want[i], 1e-5, "eager");
+}
+
 TEST(Host, ProductsMatchDoublePrecisionAtOddSizes) {
   ASSERT_NE(host::math::gemm_kernels(), nullptr) << "this processor lacks AVX2 and AVX-512";
   at::manual_seed(14);

@@ -124,6 +124,15 @@ TEST(Session, ModeNoneIsAnErrorAtConstruction) {
   EXPECT_EQ(caught([] { CompiledModule(Module{}); }).code(), Code::kInvalidArgument);
 }
 
+TEST(Session, AnUnknownBackendIsAnErrorAtConstruction) {
+  const Layer layer;
+  Options options;
+  options.backend = "abacus";
+  const Error error = caught([&] { CompiledModule(layer.module(), options); });
+  EXPECT_EQ(error.code(), Code::kInvalidOption);
+  EXPECT_THAT(error.what(), HasSubstr("unknown back end 'abacus'"));
+}
+
 TEST(Session, TraceOnceHasOneShape) {
   const Layer layer;
   CompiledModule compiled(layer.module(), with_mode(Mode::kTraceOnce));

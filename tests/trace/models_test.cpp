@@ -1,4 +1,5 @@
 // Forwards that can be captured: real modules of the C++ frontend and the idioms around them.
+#include <ATen/autocast_mode.h>
 #include <monograph/compiled_module.h>
 #include <monograph/region.h>
 #include <torch/torch.h>
@@ -277,7 +278,9 @@ TEST(Idioms, WritesToIntermediates) {
 
 TEST(Idioms, GeometryChangesOfIntermediates) {
   check(function([](const Tensors& in) {
-          Tensor x = in[0] + 1;
+          Tensor of_input = in[0].slice(0, 1);
+          of_input.unsqueeze_(1).transpose_(0, 2);
+          Tensor x = in[0] + of_input.mean();
           x.unsqueeze_(0).transpose_(1, 2);
           Tensor y = in[0] * 2;
           y.t_();
@@ -402,6 +405,21 @@ TEST(Idioms, ReducedPrecision) {
           return Tensors{at::matmul(h, h.t()), (h * 0.1).to(at::kHalf), at::softmax(h, -1)};
         }),
         drawn({3, 8}));
+}
+
+TEST(Idioms, CastsOfAutocastAreRecorded) {
+  const Tensor weight = floats({4, 8});
+  Module module = function([weight](const Tensors& in) {
+    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+    at::autocast::set_autocast_enabled(at::kCPU, true);
+    const Tensor y = at::linear(in[0], weight);
+    at::autocast::set_autocast_enabled(at::kCPU, false);
+    return Tensors{y};
+  });
+  module.tensors = {{"weight", weight, false}};
+  check(module, drawn({3, 8}));
+  const auto recording = record_or_fail(module, {floats({3, 8})});
+  EXPECT_EQ(targets(recording.graph), (std::vector<std::string>{"_to_copy", "_to_copy", "linear"}));
 }
 
 TEST(Idioms, DefaultArgumentsAreLeftOutAndKeywordsNamed) {

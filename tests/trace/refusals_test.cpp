@@ -123,6 +123,10 @@ const Unsafe kMutations[] = {
      [](StatefulImpl&, const Tensor& x) {
        return x.resize_({2, 2}) * 1;
      }},
+    {"parameter_geometry", Code::kRejectedMutation, "aten.t_.default", "weight",
+     [](StatefulImpl& m, const Tensor& x) { return x * m.weight.t_(); }},
+    {"constant_geometry", Code::kRejectedMutation, "aten.unsqueeze_.default", "_tensor_constant0",
+     [](StatefulImpl& m, const Tensor& x) { return x * m.outside.unsqueeze_(0); }},
     {"buffer_rebound_by_set", Code::kRejectedMutation, "aten.set_.source_Tensor", "count",
      [](StatefulImpl& m, const Tensor& x) {
        m.count.set_(x);

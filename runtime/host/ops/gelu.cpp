@@ -2,6 +2,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
+
 #include "runtime/host/math/rows.h"
 #include "runtime/host/ops/shapes.h"
 #include "runtime/host/step.h"
@@ -21,10 +23,17 @@ std::unique_ptr<Step> bind(const Call& call) {
   return make_step([x = call.tensor(0), y = call.results[0]]() mutable {
     const float* from = x.const_data_ptr<float>();
     float* to = y.mutable_data_ptr<float>();
-    constexpr std::int64_t kElementsPerThread = std::int64_t{1} << 14;
-    at::parallel_for(0, x.numel(), kElementsPerThread, [&](std::int64_t first, std::int64_t last) {
-      math::gelu(from + first, to + first, last - first);
-    });
+    // Blocks are the same for any number of threads, so vectorised bodies and remainders are too.
+    constexpr std::int64_t kBlock = 2048;
+    constexpr std::int64_t kBlocksPerThread = 8;
+    const std::int64_t count = x.numel();
+    at::parallel_for(0, (count + kBlock - 1) / kBlock, kBlocksPerThread,
+                     [&](std::int64_t first, std::int64_t last) {
+                       for (std::int64_t b = first; b < last; ++b) {
+                         const std::int64_t start = b * kBlock;
+                         math::gelu(from + start, to + start, std::min(kBlock, count - start));
+                       }
+                     });
   });
 }
 

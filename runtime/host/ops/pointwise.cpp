@@ -2,6 +2,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
+
 #include "runtime/host/ops/shapes.h"
 #include "runtime/host/step.h"
 
@@ -43,12 +45,19 @@ bool accepts_unary(const ir::Node& node) {
   return dense_result(node) && dense_operand(node, 0, "self");
 }
 
+/// fn(i) for every i < count. Blocks are the same for any number of threads, so vectorised bodies
+/// and their remainders are too.
 template <class Fn>
 void over(std::int64_t count, Fn fn) {
-  at::parallel_for(0, count, kElementsPerThread, [&](std::int64_t first, std::int64_t last) {
+  constexpr std::int64_t kBlock = 4096;
+  at::parallel_for(0, (count + kBlock - 1) / kBlock, kElementsPerThread / kBlock,
+                   [&](std::int64_t first, std::int64_t last) {
+                     for (std::int64_t b = first; b < last; ++b) {
+                       const std::int64_t end = std::min(count, (b + 1) * kBlock);
 #pragma omp simd
-    for (std::int64_t i = first; i < last; ++i) fn(i);
-  });
+                       for (std::int64_t i = b * kBlock; i < end; ++i) fn(i);
+                     }
+                   });
 }
 
 /// y = f(x, other, alpha), where other is a tensor or a number.

@@ -19,6 +19,15 @@ constexpr std::array<Info, 10> kInfo{{{"bool", "bool", 1},
                                       {"bf16", "mg::bf16", 2},
                                       {"f32", "float", 4},
                                       {"f64", "double", 8}}};
+const Argument* find_argument(const std::vector<Argument>& args,
+                              const std::vector<std::pair<std::string, Argument>>& kwargs,
+                              std::size_t index, std::string_view name) noexcept {
+  if (index < args.size()) return &args[index];
+  for (const auto& [key, value] : kwargs) {
+    if (key == name) return &value;
+  }
+  return nullptr;
+}
 const Info& info(DType dtype) noexcept {
   return kInfo[static_cast<std::size_t>(dtype)];
 }
@@ -68,11 +77,11 @@ const TensorDesc* Call::input(std::size_t index) const noexcept {
 }
 
 const Argument* Call::arg(std::size_t index, std::string_view name) const noexcept {
-  if (index < args.size()) return &args[index];
-  for (const auto& [key, value] : kwargs) {
-    if (key == name) return &value;
-  }
-  return nullptr;
+  return find_argument(args, kwargs, index, name);
+}
+
+const Argument* Step::arg(std::size_t index, std::string_view name) const noexcept {
+  return find_argument(args, kwargs, index, name);
 }
 
 }  // namespace monograph::kernels

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,6 +27,9 @@ struct TensorDesc {
   std::vector<std::int64_t> strides;
   /// The address of the first element is a multiple of this many bytes (a power of two).
   std::int64_t alignment = 1;
+  /// No launch of the program writes it (parameters, buffers, constants): kernels may read it
+  /// before the launches they depend on have finished.
+  bool constant = false;
 
   std::int64_t numel() const noexcept;
   std::int64_t nbytes() const noexcept;
@@ -44,16 +48,43 @@ struct Argument {
   bool is_tensor() const noexcept { return tensors.size() == 1 && !is_tensor_list; }
 };
 
+struct Body;
+
 /// An operator applied to operands: what a definition matches on.
 struct Call {
-  std::string op;                                        ///< "aten.add.Tensor"
+  std::string op;                                        ///< "aten.add.Tensor", or "fusion"
   std::vector<Argument> args;                            ///< positional
   std::vector<std::pair<std::string, Argument>> kwargs;  ///< by name
   std::vector<TensorDesc> inputs;
   std::vector<TensorDesc> outputs;
+  /// What a fusion computes; null for every other operator. `args` of a fusion are its inputs in
+  /// order.
+  std::shared_ptr<const Body> body;
 
   const TensorDesc* input(std::size_t arg) const noexcept;  ///< tensor at positional arg, or null
   const Argument* arg(std::size_t index, std::string_view name) const noexcept;
+};
+
+/// One operator of a fusion. Tensor indices in its arguments name values of the body: first the
+/// call's inputs, then the results of the steps before it, in order.
+struct Step {
+  std::string op;
+  std::vector<Argument> args;
+  std::vector<std::pair<std::string, Argument>> kwargs;
+  TensorDesc output;
+  /// The value whose memory the result is a view of, or -1 for a result of its own. For a view of
+  /// an input (or a view of such a view), `offset` is where it starts, in elements from the
+  /// input's first one, and `output.strides` are strides in the input's memory.
+  std::int32_t alias = -1;
+  std::int64_t offset = 0;
+
+  const Argument* arg(std::size_t index, std::string_view name) const noexcept;
+};
+
+/// A fusion's operators in order, and which values are its results.
+struct Body {
+  std::vector<Step> steps;
+  std::vector<std::int32_t> outputs;  ///< value of each of Call::outputs
 };
 
 /// The device a kernel is specialised for. `arch` is "sm_90", or "virtual" for the emulator.

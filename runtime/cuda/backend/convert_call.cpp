@@ -1,9 +1,15 @@
 #include "runtime/cuda/backend/convert_call.h"
 
 #include <algorithm>
+#include <functional>
+#include <map>
+#include <memory>
+#include <utility>
 
 namespace monograph::cuda {
 namespace {
+
+constexpr std::string_view kFusionPrefix = "fusion.";
 
 std::optional<kernels::DType> to_kernel_dtype(ir::DType dtype) {
   switch (dtype) {
@@ -50,14 +56,31 @@ std::optional<kernels::TensorDesc> describe(const ir::TensorType& type, std::str
   return kernels::TensorDesc{*dtype, type.sizes, type.strides, alignment_of(type)};
 }
 
-class Converter {
+/// No launch writes what is in such a storage.
+bool is_constant(const ir::Node& node, std::size_t element) {
+  const ir::StorageId storage = node.values()[element].storage;
+  if (storage == ir::kNoStorage) return false;
+  switch (node.graph().storage(storage).kind) {
+    case ir::StorageKind::kParameter:
+    case ir::StorageKind::kBuffer:
+    case ir::StorageKind::kConstant:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// Turns arguments into kernel arguments; what a tensor argument becomes is up to `tensor`, which
+/// appends indices of the node's tensors to `out.tensors`.
+class ArgumentConverter {
  public:
-  explicit Converter(std::string* why) : why_(why) {}
+  using Tensor = std::function<bool(const ir::Node& node, kernels::Argument& out)>;
+  ArgumentConverter(Tensor tensor, std::string* why) : tensor_(std::move(tensor)), why_(why) {}
 
   std::optional<kernels::Argument> convert(const ir::Arg& arg) {
     kernels::Argument out;
     if (const auto* node = arg.get_if<ir::Node*>())
-      return tensor(**node, out) ? std::optional(out) : std::nullopt;
+      return tensor_(**node, out) ? std::optional(out) : std::nullopt;
     if (const auto* list = arg.get_if<ir::Arg::List>()) return convert_list(*list);
     if (const auto* b = arg.get_if<bool>()) out.scalar = *b;
     if (const auto* i = arg.get_if<std::int64_t>()) out.scalar = *i;
@@ -78,7 +101,21 @@ class Converter {
     return out;  // None, devices, layouts and memory formats say nothing that types don't
   }
 
-  KernelCall result;
+  /// All arguments of `node`, or false with the reason noted.
+  bool convert_all(const ir::Node& node, std::vector<kernels::Argument>& args,
+                   std::vector<std::pair<std::string, kernels::Argument>>& kwargs) {
+    for (const ir::Arg& a : node.args()) {
+      auto arg = convert(a);
+      if (!arg) return false;
+      args.push_back(std::move(*arg));
+    }
+    for (const auto& [name, a] : node.kwargs()) {
+      auto arg = convert(a);
+      if (!arg) return false;
+      kwargs.emplace_back(name, std::move(*arg));
+    }
+    return true;
+  }
 
  private:
   std::optional<kernels::Argument> convert_list(const ir::Arg::List& list) {
@@ -92,7 +129,7 @@ class Converter {
           *why_ = "list of tensors and other values";
           return std::nullopt;
         }
-        if (!tensor(*a.node(), out)) return std::nullopt;
+        if (!tensor_(*a.node(), out)) return std::nullopt;
       }
       return out;
     }
@@ -111,43 +148,142 @@ class Converter {
     return out;
   }
 
-  bool tensor(const ir::Node& node, kernels::Argument& out) {
-    for (std::size_t e = 0; e < node.values().size(); ++e) {
-      const auto desc = describe(node.values()[e].type, why_);
-      if (!desc) return false;
-      out.tensors.push_back(static_cast<std::int32_t>(result.call.inputs.size()));
-      result.call.inputs.push_back(*desc);
-      result.input_nodes.push_back(&node);
-      result.input_elements.push_back(e);
+  Tensor tensor_;
+  std::string* why_;
+};
+
+/// Adds the tensors of `node` to the call's operands.
+bool add_operand(const ir::Node& node, KernelCall& call, kernels::Argument& out, std::string* why) {
+  for (std::size_t e = 0; e < node.values().size(); ++e) {
+    const auto desc = describe(node.values()[e].type, why);
+    if (!desc) return false;
+    out.tensors.push_back(static_cast<std::int32_t>(call.call.inputs.size()));
+    call.call.inputs.push_back(*desc);
+    call.call.inputs.back().constant = is_constant(node, e);
+    call.input_nodes.push_back(&node);
+    call.input_elements.push_back(e);
+  }
+  out.is_tensor_list = out.is_tensor_list || node.is_list();
+  return true;
+}
+
+/// The steps of a fusion's subgraph over the values of the call that it belongs to.
+class BodyConverter {
+ public:
+  BodyConverter(const ir::Graph& subgraph, std::string* why) : subgraph_(subgraph), why_(why) {}
+
+  std::shared_ptr<const kernels::Body> run() {
+    auto body = std::make_shared<kernels::Body>();
+    for (const ir::Node* input : subgraph_.placeholders()) define(*input, input->value());
+    for (const auto& node : subgraph_.nodes()) {
+      if (node->kind() == ir::NodeKind::kPlaceholder) continue;
+      if (node->kind() == ir::NodeKind::kOutput) continue;
+      if (node->is_list() && ir::is_view(*node)) continue;  // operator.getitem has what matters
+      if (!add_step(*node, *body)) return nullptr;
     }
-    out.is_tensor_list = out.is_tensor_list || node.is_list();
+    for (const ir::Arg& a : subgraph_.output_node()->args()) {
+      ir::for_each_node(a, [&](const ir::Node* n) { body->outputs.push_back(values_.at(n)); });
+    }
+    return body;
+  }
+
+ private:
+  struct Root {
+    std::int32_t value;
+    std::int64_t offset;
+  };
+
+  void define(const ir::Node& node, const ir::Value& value) {
+    values_.emplace(&node, next_);
+    if (value.storage != ir::kNoStorage) {
+      roots_.try_emplace(value.storage, Root{next_, value.type.offset});
+    }
+    ++next_;
+  }
+
+  bool add_step(const ir::Node& node, kernels::Body& body) {
+    if (node.kind() != ir::NodeKind::kCallFunction || !node.has_tensor() ||
+        !node.writes().empty()) {
+      *why_ = node.target() + " in a fusion";
+      return false;
+    }
+    kernels::Step step;
+    step.op = node.target();
+    if (step.op != "operator.getitem") {
+      ArgumentConverter converter(
+          [this](const ir::Node& n, kernels::Argument& out) {
+            const auto at = values_.find(&n);
+            if (at == values_.end()) return false;
+            out.tensors.push_back(at->second);
+            return true;
+          },
+          why_);
+      if (!converter.convert_all(node, step.args, step.kwargs)) return false;
+    }
+    const auto desc = describe(node.type(), why_);
+    if (!desc) return false;
+    step.output = *desc;
+    if (const auto root = roots_.find(node.storage()); root != roots_.end()) {
+      step.alias = root->second.value;
+      step.offset = node.type().offset - root->second.offset;
+    }
+    body.steps.push_back(std::move(step));
+    define(node, node.value());
     return true;
   }
 
+  const ir::Graph& subgraph_;
   std::string* why_;
+  std::int32_t next_ = 0;
+  std::map<const ir::Node*, std::int32_t> values_;
+  std::map<ir::StorageId, Root> roots_;
 };
+
+/// Memory is laid out as the subgraph was traced with.
+bool same_strides(const ir::TensorType& a, const ir::TensorType& b) {
+  for (std::size_t d = 0; d < a.sizes.size(); ++d) {
+    if (a.sizes[d] > 1 && a.strides[d] != b.strides[d]) return false;
+  }
+  return true;
+}
+
+bool add_body(const ir::Node& node, KernelCall& call, std::string* why) {
+  const ir::Graph* subgraph =
+      node.graph().subgraph(std::string_view(node.target()).substr(kFusionPrefix.size()));
+  if (subgraph == nullptr) {
+    *why = "no subgraph for " + node.target();
+    return false;
+  }
+  const std::vector<ir::Node*> inputs = subgraph->placeholders();
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (!same_strides(node.args()[i].node()->type(), inputs[i]->type())) {
+      *why = "argument " + std::to_string(i) + " has other strides than its placeholder";
+      return false;
+    }
+  }
+  call.call.op = "fusion";
+  call.call.body = BodyConverter(*subgraph, why).run();
+  return call.call.body != nullptr;
+}
 
 }  // namespace
 
 std::optional<KernelCall> to_kernel_call(const ir::Node& node, std::string* why) {
-  Converter converter(why);
-  converter.result.call.op = node.target();
-  for (const ir::Arg& a : node.args()) {
-    auto arg = converter.convert(a);
-    if (!arg) return std::nullopt;
-    converter.result.call.args.push_back(std::move(*arg));
-  }
-  for (const auto& [name, a] : node.kwargs()) {
-    auto arg = converter.convert(a);
-    if (!arg) return std::nullopt;
-    converter.result.call.kwargs.emplace_back(name, std::move(*arg));
-  }
+  KernelCall result;
+  result.call.op = node.target();
+  ArgumentConverter converter(
+      [&](const ir::Node& n, kernels::Argument& out) { return add_operand(n, result, out, why); },
+      why);
+  if (!converter.convert_all(node, result.call.args, result.call.kwargs)) return std::nullopt;
   for (const ir::Value& v : node.values()) {
     const auto desc = describe(v.type, why);
     if (!desc) return std::nullopt;
-    converter.result.call.outputs.push_back(*desc);
+    result.call.outputs.push_back(*desc);
   }
-  return std::move(converter.result);
+  if (node.target().starts_with(kFusionPrefix) && !add_body(node, result, why)) {
+    return std::nullopt;
+  }
+  return result;
 }
 
 }  // namespace monograph::cuda

@@ -13,7 +13,6 @@
 
 #include "bench/minilm/locate.h"
 #include "bench/minilm/python_check.h"
-#include "runtime/exec/backend.h"
 
 namespace monograph::bench {
 namespace {
@@ -23,23 +22,17 @@ namespace fs = std::filesystem;
 // Sentences are padded to the first of these that they fit, so that few shapes are compiled.
 constexpr std::array<std::size_t, 5> kPaddedLengths{kReferenceLength, 64, 128, 256, 512};
 constexpr std::size_t kPairsShown = 5;
+constexpr int kRounds = 30;
+// The virtual GPU computes for real, but thousands of times slower than a real one.
+constexpr int kEmulatedRounds = 2;
 
 std::size_t padded_length(std::size_t tokens) {
   return *std::lower_bound(kPaddedLengths.begin(), kPaddedLengths.end() - 1, tokens);
 }
 
-Options options_for(const JobOptions& job) {
-  Options options;
+Options options_for(const Device& device) {
+  Options options = device.options();
   options.name = "minilm";
-  options.backend = job.device;
-  if (job.device == "auto") return options;
-  // Asked now rather than after seconds of loading.
-  const exec::Backend& backend = exec::find_backend(job.device);
-  const std::string reason = backend.unavailable ? backend.unavailable(options) : "";
-  if (!reason.empty()) {
-    throw Error(Code::kDeviceUnavailable,
-                fmt::format("back end '{}' can't be used here: {}", job.device, reason));
-  }
   return options;
 }
 
@@ -58,7 +51,9 @@ void clear_earlier_dump(const fs::path& folder) {
                                     "python_outputs.safetensors",
                                     "python.log",
                                     "launches.txt",
-                                    "plan.txt"};
+                                    "plan.txt",
+                                    "graph_nodes.txt",
+                                    "kernels.txt"};
   std::vector<fs::path> earlier;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
@@ -82,11 +77,12 @@ void prepare_folder(const fs::path& folder) {
 }  // namespace
 
 Job::Job(const JobOptions& options)
-    : tokenizer_(Tokenizer::load(find_model_folder(options.model) / "vocab.txt")),
+    : device_(select_device(options.device)),
+      tokenizer_(Tokenizer::load(find_model_folder(options.model) / "vocab.txt")),
       encoder_(load_sentence_encoder(find_model_folder(options.model))),
       vocabulary_(encoder_->embeddings->word_embeddings->options.num_embeddings()),
       max_length_(static_cast<std::size_t>(load_max_length(find_model_folder(options.model)))),
-      compiled_(make_module<2>(encoder_, {"input_ids", "attention_mask"}), options_for(options)),
+      compiled_(make_module<2>(encoder_, {"input_ids", "attention_mask"}), options_for(device_)),
       reference_inputs_(random_batch(1, kReferenceLength, vocabulary_, random_).inputs()) {
   if (static_cast<std::int64_t>(tokenizer_.size()) != vocabulary_) {
     throw Error(Code::kInvalidFile,
@@ -127,6 +123,7 @@ at::Tensor Job::embed(const std::vector<std::string>& sentences, Results& result
 
 void Job::compare_shapes(Results& results) {
   for (const std::size_t length : {8, 32, 128}) {
+    if (device_.emulated && length > kReferenceLength) continue;
     for (const std::size_t rows : {1, 4}) {
       for (int round = 0; round < 2; ++round) {
         compare(random_batch(rows, length, vocabulary_, random_).inputs(), results);
@@ -137,6 +134,7 @@ void Job::compare_shapes(Results& results) {
 }
 
 void Job::measure(int rounds, Results& results) {
+  if (rounds == 0) rounds = device_.emulated ? kEmulatedRounds : kRounds;
   std::vector<at::Tensor> outputs = compiled_(reference_inputs_);
   results.speed = bench::compare([&] { eager(reference_inputs_); },
                                  [&] { compiled_(reference_inputs_, outputs); }, rounds);
@@ -151,8 +149,13 @@ void Job::dump(const fs::path& folder, const std::string& python, Results& resul
     throw Error(Code::kInvalidFile,
                 folder.string() + ": can't take a dump (MONOGRAPH_LOG=warning shows why)");
   }
-  for (const char* stage : {"launches", "plan"}) {
-    write_text(folder / fmt::format("{}.txt", stage), executable.dump(stage));
+  std::vector<std::string> stages{"launches", "plan"};
+  if (device_.backend == "cuda") {
+    stages.insert(stages.end(), {"graph_nodes", "kernels"});
+    results.device = executable.dump("device");
+  }
+  for (const std::string& stage : stages) {
+    write_text(folder / (stage + ".txt"), executable.dump(stage));
   }
   results.dump = folder;
   results.dumped_stages = program.stages().size();

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bench/minilm/batch.h"
+#include "bench/minilm/device.h"
 #include "bench/minilm/measure.h"
 #include "bench/minilm/similarity.h"
 #include "bench/minilm/tokenizer.h"
@@ -28,7 +29,7 @@ struct JobOptions {
   std::string device = "auto";
   std::string model;
   std::string python;
-  int repeat = 30;  ///< rounds of the timing
+  int repeat = 0;  ///< rounds of the timing; 0: 30, and 2 on the virtual GPU
 };
 
 /// Everything the job found out.
@@ -44,6 +45,7 @@ struct Results {
   CallCounters counters;
   std::filesystem::path dump;
   std::size_t dumped_stages = 0;
+  std::string device;  ///< what the back end says about where and how it runs; may be empty
 };
 
 inline constexpr std::size_t kReferenceLength = 32;
@@ -73,6 +75,7 @@ class Job {
   at::Tensor eager(const std::vector<at::Tensor>& inputs);
   at::Tensor compare(const std::vector<at::Tensor>& inputs, Results& results);
 
+  Device device_;  // first: LibTorch must not be used before
   Tokenizer tokenizer_;
   BertSentenceEncoder encoder_;
   std::int64_t vocabulary_;

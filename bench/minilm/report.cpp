@@ -128,6 +128,7 @@ std::string json_text(const Results& results, const std::vector<std::string>& se
   const Report& report = results.report;
   nlohmann::ordered_json json{{"model", kModelName},
                               {"backend", report.backend},
+                              {"device", results.device},
                               {"nodes_traced", report.nodes_traced},
                               {"nodes_final", report.nodes_final},
                               {"launches", report.launches},

@@ -7,8 +7,10 @@
 
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -116,6 +118,36 @@ TEST_F(ProgramTest, ReportsDumpsAndRanksTheObviousPairFirst) {
   EXPECT_EQ(run(arguments).status, 0);
   EXPECT_TRUE(std::filesystem::exists(folder_ / "dump/notes.md"));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "dump/99_stale.txt"));
+}
+
+TEST_F(ProgramTest, RunsThroughTheCudaPathOnTheVirtualGpu) {
+  std::ofstream(path("in.txt")) << "A man is playing a guitar on stage.\n"
+                                   "Mix the flour with two eggs.\n"
+                                   "Somebody plays the guitar in front of people.\n";
+  const auto outcome = run(fmt::format("--input {} --json {} --dump {} --device virtual",
+                                       path("in.txt"), path("out.json"), path("dump")));
+  ASSERT_EQ(outcome.status, 0) << outcome.text;
+  EXPECT_THAT(outcome.text, HasSubstr("virtual GPU"));
+  EXPECT_THAT(outcome.text, HasSubstr("one graph: "));
+  const auto json = nlohmann::json::parse(std::ifstream(path("out.json")));
+  EXPECT_EQ(json.at("backend"), "cuda");
+  EXPECT_THAT(json.at("device").get<std::string>(), HasSubstr("virtual"));
+  EXPECT_LE(json.at("max_abs_diff").get<double>(), 1e-5);
+  EXPECT_EQ(json.at("pairs").at(0).at("second"), "Somebody plays the guitar in front of people.");
+  std::ifstream nodes(path("dump/graph_nodes.txt"));
+  const std::string text{std::istreambuf_iterator<char>(nodes), {}};
+  EXPECT_THAT(text, HasSubstr(": kernel mg_"));
+  EXPECT_THAT(text, HasSubstr("edge "));
+}
+
+TEST_F(ProgramTest, ADeviceThatIsNotThereIsNamed) {
+  // A driver library that can't be opened stands for a machine without a GPU.
+  ::setenv("MONOGRAPH_DRIVER", path("no_driver.so").c_str(), 1);
+  const auto outcome = run("--device cuda");
+  ::unsetenv("MONOGRAPH_DRIVER");
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.text, HasSubstr("DeviceUnavailable: --device cuda"));
+  EXPECT_THAT(outcome.text, HasSubstr("no_driver.so"));
 }
 
 }  // namespace

@@ -49,10 +49,13 @@ class CudaRunner final : public exec::Runner {
 
   void run(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs) override;
 
-  std::vector<std::string> dump_stages() const override { return {"graph_nodes", "kernels"}; }
+  std::vector<std::string> dump_stages() const override {
+    return {"graph_nodes", "kernels", "device"};
+  }
   std::string dump(std::string_view stage) const override;
 
  private:
+  std::string device_text() const;
   void place_weights();
   void build(Bound bound, const Options& options);
   void prove(const std::vector<DeviceBuffer>& scratch);
@@ -205,6 +208,7 @@ void CudaRunner::run(const std::vector<at::Tensor>& inputs,
 
 std::string CudaRunner::dump(std::string_view stage) const {
   if (stage == "graph_nodes") return plan_->text();
+  if (stage == "device") return device_text();
   std::string s;
   for (const LaunchInfo& l : launches_) {
     s += fmt::format("%{}: {} registers={} local={} predicted={:.2f}us bytes={:.0f}\n", l.node,
@@ -212,6 +216,20 @@ std::string CudaRunner::dump(std::string_view stage) const {
                      l.predicted_us, l.bytes);
   }
   return s;
+}
+
+std::string CudaRunner::device_text() const {
+  const Driver& driver = session_->context()->driver();
+  const GraphReport& r = plan_->report();
+  return fmt::format(
+      "Device {} ({}), driver {}.{}\n"
+      "  {}: {} kernels, {} library calls with {} kernels, {} copies, {} fills\n"
+      "  {} edges ({} programmatic), built in {:.2f} ms, instantiated in {:.2f} ms\n"
+      "  arena {} bytes committed for all shapes",
+      session_->context()->info().name, session_->target().arch, driver.version() / 1000,
+      driver.version() % 1000 / 10, r.instantiate_ms > 0 ? "one graph" : "a stream", r.kernel_nodes,
+      r.child_graphs, r.captured_kernels, r.copy_nodes, r.fill_nodes, r.edges, r.programmatic_edges,
+      r.build_ms, r.instantiate_ms, session_->arena()->committed());
 }
 
 DeviceSession& as_session(const std::shared_ptr<void>& session) {

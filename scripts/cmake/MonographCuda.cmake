@@ -4,6 +4,7 @@
 #   monograph::cuda_headers  headers only: cuda.h, nvrtc.h, cublasLt.h
 #   monograph::nvrtc         the run-time compiler
 #   monograph::cublaslt      cuBLASLt
+#   monograph::cuda_runtime_headers  what LibTorch's CUDA headers include: also crt/ and nv/
 # Each exists only where it was found; MONOGRAPH_CUDA_INCLUDE_DIR is false if the headers weren't.
 # The driver library is no target: it is opened at run time and never linked.
 include_guard(GLOBAL)
@@ -22,6 +23,18 @@ get_filename_component(_toolkit ${MONOGRAPH_CUDA_INCLUDE_DIR} DIRECTORY)
 
 add_library(monograph::cuda_headers INTERFACE IMPORTED GLOBAL)
 target_include_directories(monograph::cuda_headers SYSTEM INTERFACE ${MONOGRAPH_CUDA_INCLUDE_DIR})
+
+find_path(MONOGRAPH_CUDA_CRT_INCLUDE_DIR crt/host_defines.h
+  PATHS ${MONOGRAPH_CUDA_INCLUDE_DIR} /usr/local/cuda/include NO_DEFAULT_PATH)
+find_path(MONOGRAPH_CUDA_CCCL_INCLUDE_DIR nv/target PATHS ${MONOGRAPH_CUDA_INCLUDE_DIR}
+  ${MONOGRAPH_CUDA_INCLUDE_DIR}/cccl /usr/local/cuda/include /usr/local/cuda/include/cccl
+  NO_DEFAULT_PATH)
+if(MONOGRAPH_CUDA_CRT_INCLUDE_DIR AND MONOGRAPH_CUDA_CCCL_INCLUDE_DIR)
+  add_library(monograph::cuda_runtime_headers INTERFACE IMPORTED GLOBAL)
+  target_include_directories(monograph::cuda_runtime_headers SYSTEM INTERFACE
+    ${MONOGRAPH_CUDA_INCLUDE_DIR} ${MONOGRAPH_CUDA_CRT_INCLUDE_DIR}
+    ${MONOGRAPH_CUDA_CCCL_INCLUDE_DIR})
+endif()
 
 # A wheel holds only versioned names (libnvrtc.so.13), so find_library doesn't see them.
 foreach(_pair IN ITEMS nvrtc:nvrtc cublasLt:cublaslt)

@@ -1,0 +1,116 @@
+#include "bench/harness/check.h"
+
+#include <ATen/ops/isnan.h>
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+
+namespace monograph::bench {
+namespace {
+
+std::vector<at::Tensor> to_cpu(const std::vector<at::Tensor>& tensors) {
+  std::vector<at::Tensor> copies;
+  for (const auto& tensor : tensors) {
+    copies.push_back(tensor.to(at::kCPU, tensor.scalar_type(), false, /*copy=*/true));
+  }
+  return copies;
+}
+
+at::Tensor as_double(const at::Tensor& tensor) {
+  return tensor.is_floating_point() ? tensor.to(at::kDouble) : tensor;
+}
+
+double rmse(const at::Tensor& a, const at::Tensor& b) {
+  return std::sqrt((as_double(a) - as_double(b)).square().mean().item<double>());
+}
+
+bool is_half(const at::Tensor& tensor) {
+  return tensor.scalar_type() == at::kHalf || tensor.scalar_type() == at::kBFloat16;
+}
+
+// The same module in float64, with `model`'s rounded weights.
+std::vector<at::Tensor> run_in_double(const ModelEntry& entry, const ModelOptions& options,
+                                      const ModelCase& model) {
+  ModelOptions wide = options;
+  wide.dtype = at::kDouble;
+  const ModelCase exact = entry.make(wide);
+  std::map<std::string, at::Tensor> weights;
+  for (const auto& named : model.module.tensors) weights.emplace(named.name, named.tensor);
+  for (const auto& named : exact.module.tensors) {
+    const auto found = weights.find(named.name);
+    if (found != weights.end()) named.tensor.detach().copy_(found->second);
+  }
+  std::vector<at::Tensor> inputs;
+  for (const auto& input : model.inputs) inputs.push_back(as_double(input));
+  return to_cpu(exact.module.forward(inputs));
+}
+
+}  // namespace
+
+Reference make_reference(const ModelEntry& entry, const ModelOptions& options,
+                         const ModelCase& model, double most_bytes) {
+  const c10::InferenceMode inference;
+  Reference reference;
+  reference.eager = to_cpu(model.module.forward(model.inputs));
+  const double element = static_cast<double>(at::elementSize(options.dtype));
+  double bytes = 0;
+  for (const auto& named : model.module.tensors)
+    bytes += static_cast<double>(named.tensor.nbytes());
+  if (bytes / element * sizeof(double) <= most_bytes) {
+    reference.kind = "float64";
+    reference.exact = run_in_double(entry, options, model);
+  } else {
+    reference.kind = "eager";
+    for (const auto& output : reference.eager) reference.exact.push_back(as_double(output));
+  }
+  for (std::size_t i = 0; i < reference.eager.size(); ++i) {
+    reference.eager_rmse.push_back(
+        reference.eager[i].is_floating_point() ? rmse(reference.eager[i], reference.exact[i]) : 0);
+  }
+  return reference;
+}
+
+Check check_outputs(const std::vector<at::Tensor>& outputs, const Reference& reference) {
+  Check check;
+  if (outputs.size() != reference.exact.size()) {
+    check.reason = fmt::format("{} outputs instead of {}", outputs.size(), reference.exact.size());
+    return check;
+  }
+  check.passed = true;
+  const bool half = std::any_of(reference.eager.begin(), reference.eager.end(), is_half);
+  const auto fail = [&check](const std::string& why) {
+    check.passed = false;
+    check.reason = why;
+  };
+  for (std::size_t i = 0; i < outputs.size() && check.passed; ++i) {
+    const at::Tensor& eager = reference.eager[i];
+    const at::Tensor& exact = reference.exact[i];
+    if (outputs[i].sizes() != eager.sizes() || outputs[i].scalar_type() != eager.scalar_type()) {
+      fail(fmt::format("output {} has another shape or type than eager's", i));
+    } else if (!eager.is_floating_point()) {
+      if (!half && !outputs[i].equal(eager)) fail(fmt::format("output {} differs from eager's", i));
+    } else if (!at::isnan(outputs[i]).equal(at::isnan(eager))) {
+      fail(fmt::format("output {} has NaN in other places than eager's", i));
+    } else {
+      const double scale = exact.square().mean().sqrt().item<double>();
+      const double unit = half ? (eager.scalar_type() == at::kHalf ? 0x1p-11 : 0x1p-8) : 0x1p-23;
+      const double allowed = (half ? 3 : 2) * reference.eager_rmse[i] + unit * scale;
+      const double distance = rmse(outputs[i], exact);
+      if (distance >= check.rmse) {
+        check.rmse = distance;
+        check.allowed = allowed;
+      }
+      check.max_abs_diff =
+          std::max(check.max_abs_diff, (as_double(outputs[i]) - exact).abs().max().item<double>());
+      if (!(distance <= allowed)) {
+        fail(fmt::format("output {}: RMSE {:.3g}, allowed {:.3g}", i, distance, allowed));
+      }
+    }
+  }
+  return check;
+}
+
+}  // namespace monograph::bench

@@ -1,0 +1,68 @@
+// Results of a benchmark as values, and as JSON, CSV and Markdown.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bench/harness/check.h"
+#include "bench/harness/contender.h"
+#include "bench/harness/statistics.h"
+
+namespace monograph::bench {
+
+/// One contender on one model. Times are microseconds per call, one value per round.
+struct ContenderResult {
+  std::string name;
+  std::string status;  ///< "ok", "missing" or "wrong"
+  std::string reason;  ///< why not ok
+  double prepare_ms = 0;
+  Check check;
+  std::vector<double> wall_us;
+  std::vector<double> device_us;  ///< empty without a GPU
+};
+
+struct ModelResult {
+  std::string model;
+  std::string dtype;
+  std::int64_t batch = 1;
+  std::int64_t length = 0;
+  std::int64_t layers = 0;  ///< 0: all
+  std::string unit;
+  double units_per_call = 0;
+  double read_bytes = 0;
+  double flop = 0;
+  std::string reference;                    ///< what answers were checked against
+  std::vector<ContenderResult> contenders;  ///< ours first
+};
+
+struct BenchResult {
+  std::string command;
+  std::string date;  ///< UTC, ISO 8601
+  std::string host;  ///< processor, cores, system
+  std::string device;
+  std::string monograph_version;
+  std::string torch_version;
+  double bytes_per_us = 0;  ///< read ceiling that the roofline uses; 0: unknown
+  std::vector<ModelResult> models;
+};
+
+nlohmann::json to_json(const BenchResult& result);
+/// Error(kInvalidFile) names the file and what is wrong with it.
+BenchResult read_result(const std::filesystem::path& file);
+/// Error(kInvalidFile) if it can't be written.
+void write_text(const std::filesystem::path& file, const std::string& text);
+
+/// A table per model: median [p10, p90], ratio with its interval, verdict, rate, share of the
+/// floor.
+std::string to_markdown(const BenchResult& result);
+/// One line per model and contender.
+std::string to_csv(const BenchResult& result);
+/// What differs between two results beyond noise, per model and contender: medians further apart
+/// than both spreads together and than 2 percent. Contenders that only one has are named.
+std::string compare_results(const BenchResult& before, const BenchResult& after);
+
+}  // namespace monograph::bench

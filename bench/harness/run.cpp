@@ -1,0 +1,132 @@
+#include "bench/harness/run.h"
+
+#include <c10/core/ScalarType.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+namespace monograph::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Contenders = std::vector<std::unique_ptr<Contender>>;
+using Progress = std::function<void(const std::string&)>;
+
+constexpr int kFewestRounds = 9;  // below, no interval has the confidence asked for
+constexpr int kMostCalls = 2000;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+std::unique_ptr<Contender> make_peer(const std::string& name, const ModelEntry& entry,
+                                     const ModelOptions& options, const ModelCase& model,
+                                     const BenchSettings& settings) {
+  if (name == "eager") return make_eager(model);
+  if (name == "graphed-eager") return make_graphed_eager(model);
+  if (name == "self") {
+    return make_monograph(model, "self", settings.options, settings.slowdown);
+  }
+  return make_python_peer({name, std::string(entry.name), settings.python, settings.peer_script,
+                           settings.folder, options});
+}
+
+Contenders make_contenders(const ModelEntry& entry, const ModelOptions& options,
+                           const ModelCase& model, const BenchSettings& settings) {
+  Contenders all;
+  all.push_back(make_monograph(model, "monograph", settings.options));
+  bool python = false;
+  for (const std::string& name : settings.peers) {
+    all.push_back(make_peer(name, entry, options, model, settings));
+    python = python || !(name == "eager" || name == "graphed-eager" || name == "self");
+  }
+  if (python) write_case(model, settings.folder);
+  return all;
+}
+
+// Prepares and checks; who can't take part is marked in its result.
+ContenderResult admit(Contender& contender, const Reference& reference) {
+  ContenderResult result;
+  result.name = contender.name();
+  const auto begin = Clock::now();
+  const auto why_not = contender.prepare();
+  contender.prepare_ms = result.prepare_ms = 1e3 * seconds_since(begin);
+  if (why_not) {
+    result.status = "missing";
+    result.reason = *why_not;
+    return result;
+  }
+  result.check = check_outputs(contender.outputs(), reference);
+  result.status = result.check.passed ? "ok" : "wrong";
+  result.reason = result.check.reason;
+  return result;
+}
+
+int calls_per_round(Contender& contender, double round_ms) {
+  contender.run(1);
+  const double once = contender.run(1).wall;
+  return std::clamp(static_cast<int>(std::lround(1e3 * round_ms / std::max(once, 1e-3))), 1,
+                    kMostCalls);
+}
+
+// Rounds in which everybody runs once, in an order that turns.
+void interleave(Contenders& contenders, std::vector<ContenderResult>& results,
+                const BenchSettings& settings, const Progress& progress) {
+  std::vector<std::size_t> present;
+  std::vector<int> calls(contenders.size(), 0);
+  for (std::size_t i = 0; i < contenders.size(); ++i) {
+    if (results[i].status != "ok") continue;
+    present.push_back(i);
+    calls[i] = calls_per_round(*contenders[i], settings.round_ms);
+  }
+  const auto begin = Clock::now();
+  for (int round = 0; round < settings.rounds; ++round) {
+    if (round >= kFewestRounds && seconds_since(begin) > settings.most_seconds) break;
+    progress(fmt::format("round {} of {}", round + 1, settings.rounds));
+    for (std::size_t k = 0; k < present.size(); ++k) {
+      const std::size_t i = present[(k + static_cast<std::size_t>(round)) % present.size()];
+      const Round took = contenders[i]->run(calls[i]);
+      results[i].wall_us.push_back(took.wall);
+      if (took.device) results[i].device_us.push_back(*took.device);
+    }
+  }
+}
+
+}  // namespace
+
+const std::vector<std::string>& peer_names() {
+  static const std::vector<std::string> names{"eager",   "graphed-eager",   "self",
+                                              "compile", "reduce-overhead", "max-autotune",
+                                              "aoti",    "onnxruntime"};
+  return names;
+}
+
+ModelResult bench_model(const ModelEntry& entry, const ModelOptions& options,
+                        const BenchSettings& settings, const Progress& progress) {
+  progress("building");
+  const ModelCase model = entry.make(options);
+  ModelResult result;
+  result.model = entry.name;
+  result.dtype = c10::toString(options.dtype);
+  result.batch = options.batch;
+  result.length = options.length;
+  result.layers = options.layers;
+  result.unit = model.unit;
+  result.units_per_call = model.units_per_call;
+  result.read_bytes = model.read_bytes;
+  result.flop = model.flop;
+  progress("reference");
+  const Reference reference = make_reference(entry, options, model, settings.reference_bytes);
+  result.reference = reference.kind;
+  Contenders contenders = make_contenders(entry, options, model, settings);
+  for (auto& contender : contenders) {
+    progress("preparing " + contender->name());
+    result.contenders.push_back(admit(*contender, reference));
+  }
+  interleave(contenders, result.contenders, settings, progress);
+  return result;
+}
+
+}  // namespace monograph::bench

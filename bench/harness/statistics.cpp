@@ -1,0 +1,71 @@
+#include "bench/harness/statistics.h"
+
+#include <monograph/error.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+
+namespace monograph::bench {
+namespace {
+
+constexpr double kOutside = 0.005;  // probability that the interval misses the median
+
+double quantile(const std::vector<double>& sorted, double share) {
+  const double place = share * static_cast<double>(sorted.size() - 1);
+  const auto below = static_cast<std::size_t>(place);
+  const std::size_t above = std::min(below + 1, sorted.size() - 1);
+  return std::lerp(sorted[below], sorted[above], place - static_cast<double>(below));
+}
+
+// Largest k such that fewer than k of n fair coins show heads with probability at most `limit`.
+std::size_t rank_of_limit(std::size_t n, double limit) {
+  double term = std::pow(0.5, static_cast<double>(n));
+  double sum = 0;
+  std::size_t k = 0;
+  while (k < n && sum + term <= limit) {
+    sum += term;
+    ++k;
+    term *= static_cast<double>(n - k + 1) / static_cast<double>(k);
+  }
+  return k;
+}
+
+}  // namespace
+
+Summary summarise(std::vector<double> values) {
+  if (values.empty()) throw Error(Code::kInvalidArgument, "no timings to summarise");
+  std::sort(values.begin(), values.end());
+  return {quantile(values, 0.5), quantile(values, 0.1), quantile(values, 0.9),
+          quantile(values, 0.99), values.front()};
+}
+
+std::string_view verdict_name(Verdict verdict) noexcept {
+  switch (verdict) {
+    case Verdict::kFaster:
+      return "faster";
+    case Verdict::kSlower:
+      return "slower";
+    default:
+      return "no difference";
+  }
+}
+
+Ratio compare_rounds(const std::vector<double>& a, const std::vector<double>& b, double tolerance) {
+  if (a.size() != b.size() || a.empty()) {
+    throw Error(Code::kInvalidArgument, "series of timings must have the same length");
+  }
+  std::vector<double> ratios(a.size());
+  for (std::size_t i = 0; i < a.size(); ++i) ratios[i] = a[i] / b[i];
+  std::sort(ratios.begin(), ratios.end());
+  Ratio result;
+  result.median = quantile(ratios, 0.5);
+  const std::size_t k = rank_of_limit(ratios.size(), kOutside / 2);
+  result.low = k == 0 ? 0 : ratios[k - 1];
+  result.high = k == 0 ? HUGE_VAL : ratios[ratios.size() - k];
+  if (result.low > 1 + tolerance) result.verdict = Verdict::kSlower;
+  if (result.high < 1 / (1 + tolerance)) result.verdict = Verdict::kFaster;
+  return result;
+}
+
+}  // namespace monograph::bench

@@ -1,0 +1,57 @@
+#include "bench/models/llama.h"
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/randint.h>
+
+#include "bench/models/zoo/build.h"
+
+namespace monograph::bench {
+namespace {
+
+// One decoding step in the middle of a cache of `length` positions.
+ModelCase make(LlamaConfig config, const ModelOptions& options) {
+  if (options.layers > 0) config.num_hidden_layers = options.layers;
+  if (options.length > 0) config.cache_length = options.length;
+  config.batch = options.batch;
+  seed_drawing(options.seed);
+  LlamaDecoder decoder = make_llama(config, options.dtype);
+  decoder->to(options.device);
+  if (config.tie_word_embeddings) decoder->lm_head->weight = decoder->model->embed_tokens->weight;
+  const std::int64_t position = config.cache_length / 2;
+  ModelCase made;
+  made.inputs = {at::randint(config.vocab_size, {config.batch, 1}, at::kLong).to(options.device),
+                 at::full({1}, position, at::kLong).to(options.device)};
+  const double table = static_cast<double>(decoder->model->embed_tokens->weight.nbytes());
+  made.read_bytes = weight_bytes(*decoder) - (config.tie_word_embeddings ? 0 : table);
+  const auto element = static_cast<double>(at::elementSize(options.dtype));
+  made.flop = 2.0 * static_cast<double>(config.batch) * made.read_bytes / element;
+  made.read_bytes += 2.0 *
+                     static_cast<double>(config.num_hidden_layers * config.batch *
+                                         config.num_key_value_heads * position * config.head_dim) *
+                     element;
+  made.state = decoder->state_names();
+  made.unit = "tokens";
+  made.units_per_call = static_cast<double>(config.batch);
+  made.module = make_module<2>(decoder, {"token", "position"});
+  return made;
+}
+
+ModelCase make_1b(const ModelOptions& options) {
+  return make(LlamaConfig::llama_3_2_1b(), options);
+}
+ModelCase make_8b(const ModelOptions& options) {
+  return make(LlamaConfig::llama_3_1_8b(), options);
+}
+ModelCase make_qwen(const ModelOptions& options) {
+  return make(LlamaConfig::qwen3_0_6b(), options);
+}
+
+const RegisterModel k1b({"llama-3.2-1b",
+                         "Llama-3.2-1B decode step, static cache of 2,048 positions", make_1b});
+const RegisterModel k8b({"llama-3.1-8b",
+                         "Llama-3.1-8B decode step, static cache of 2,048 positions", make_8b});
+const RegisterModel kQwen({"qwen3-0.6b", "Qwen3-0.6B decode step, static cache of 2,048 positions",
+                           make_qwen});
+
+}  // namespace
+}  // namespace monograph::bench

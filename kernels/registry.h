@@ -21,6 +21,10 @@
 
 namespace monograph::kernels {
 
+namespace fusion {
+class Builder;
+}
+
 struct Geometry {
   std::array<std::uint32_t, 3> grid{1, 1, 1};
   std::array<std::uint32_t, 3> block{1, 1, 1};
@@ -99,9 +103,15 @@ struct Definition {
   std::vector<std::string> ops;  ///< operators it may implement
   int priority = 0;              ///< higher is asked first
   std::function<Match(const Call&, const Target&)> match;
+  /// Empty if the operator can't be part of a generated fusion. Otherwise adds what `step` computes
+  /// to a program (kernels/fusion/program.h) and returns the node of its result, whose dimensions
+  /// follow the axes in `mapping`; -1 with the builder's reason set if it can't.
+  std::function<int(fusion::Builder&, const Step& step,
+                    const std::vector<std::vector<int>>& mapping)>
+      expand = nullptr;
   /// Calls that exercise every specialisation the definition can produce, for compile checks and
   /// emulator tests.
-  std::function<std::vector<Call>()> samples;
+  std::function<std::vector<Call>()> samples = nullptr;
 };
 
 /// Registers at static initialisation; a duplicate name terminates the process with a message.

@@ -4,10 +4,14 @@
 
 #include <algorithm>
 
+#include "kernels/elementwise/elementwise.h"
+#include "kernels/fusion/pointwise.h"
+#include "kernels/fusion/program.h"
+
 namespace monograph::kernels {
 namespace {
 
-constexpr const char* kAlgorithm = "one thread per 16 bytes of the widest operand";
+constexpr const char* kAlgorithm = "one thread per 16 bytes of the narrowest operand";
 
 /// `text` with every "@f" replaced.
 std::string with_suffix(std::string text, const char* suffix) {
@@ -17,102 +21,104 @@ std::string with_suffix(std::string text, const char* suffix) {
   return text;
 }
 
-TensorDesc dense(DType dtype, std::vector<std::int64_t> sizes, std::int64_t alignment = 16) {
-  TensorDesc t{dtype, std::move(sizes), {}, alignment};
-  std::int64_t step = 1;
-  t.strides.resize(t.sizes.size());
-  for (std::size_t d = t.sizes.size(); d-- > 0;) {
-    t.strides[d] = step;
-    step *= std::max<std::int64_t>(1, t.sizes[d]);
-  }
-  return t;
+/// Results of narrow integers wrap as they do in memory.
+std::string wrapped(const std::string& text, DType dtype) {
+  const bool narrow =
+      dtype == DType::kU8 || dtype == DType::kI8 || dtype == DType::kI16 || dtype == DType::kI32;
+  return narrow ? fmt::format("static_cast<{}>({})", device_type(dtype), text) : text;
 }
 
-DType common_type(const Call& call) {
-  DType best = DType::kBool;
-  for (const TensorDesc& t : call.inputs) {
-    const DType c = compute_type(t.dtype);
-    if (c == DType::kF64 || best == DType::kF64) {
-      best = DType::kF64;
-    } else if (c == DType::kF32 || best == DType::kF32) {
-      best = DType::kF32;
-    } else if (c == DType::kI64 || best == DType::kI64) {
-      best = DType::kI64;
+int expand(const PointwiseOp& op, fusion::Builder& builder, const Step& step,
+           const fusion::Mapping& mapping) {
+  const auto formula = op.formula(step, [&](std::int32_t v) { return builder.desc(v).dtype; });
+  if (!formula) return builder.fail(step.op + " in this dtype");
+  std::vector<int> args;
+  for (const Argument& a : formula->operands) {
+    args.push_back(builder.operand(a, mapping, formula->compute));
+  }
+  return builder.compute(formula->compute, compute_type(step.output.dtype),
+                         wrapped(formula->text, step.output.dtype), std::move(args));
+}
+
+/// Numbers that meet halves in a comparison are rounded to them first.
+Argument rounded(const Argument& a, DType dtype) {
+  const auto* d = std::get_if<double>(&a.scalar);
+  if (a.is_tensor() || d == nullptr || !is_half(dtype)) return a;
+  Argument out = a;
+  out.scalar = round_to(*d, dtype);
+  return out;
+}
+
+std::optional<Formula> binary_formula(const BinaryOp& op, const Step& step,
+                                      const std::function<DType(std::int32_t)>& type_of) {
+  if (step.args.size() < 2) return std::nullopt;
+  std::vector<Argument> operands{step.args[0], step.args[1]};
+  const DType common = common_type(operands, type_of);
+  const DType compute = op.compares ? compute_type(common) : compute_type(step.output.dtype);
+  std::string text = op.expression(compute);
+  if (text.empty()) return std::nullopt;
+  if (op.compares) {
+    for (Argument& a : operands) a = rounded(a, common);
+  }
+  if (const Argument* alpha = step.arg(2, "alpha")) {
+    const bool one = alpha->scalar == Scalar(std::int64_t{1}) || alpha->scalar == Scalar(1.0);
+    if (!one && !std::holds_alternative<std::monostate>(alpha->scalar)) {
+      operands.push_back(*alpha);
+      std::string scaled;
+      for (std::size_t i = 0; i < text.size(); ++i) {
+        const bool second = text.compare(i, 2, "x1") == 0;
+        scaled += second ? "(x2 * x1)" : std::string(1, text[i]);
+        if (second) ++i;
+      }
+      text = scaled;
     }
   }
-  for (const Argument& a : call.args) {
+  return Formula{text, operands, compute};
+}
+
+std::vector<DType> dtypes_of(const Expression& expression) {
+  std::vector<DType> dtypes;
+  if (!expression(DType::kF32).empty()) {
+    dtypes = {DType::kF32, DType::kF16, DType::kBF16, DType::kF64};
+  }
+  if (!expression(DType::kI64).empty()) dtypes.push_back(DType::kI64);
+  return dtypes;
+}
+
+}  // namespace
+
+DType common_type(const std::vector<Argument>& operands,
+                  const std::function<DType(std::int32_t)>& type_of) {
+  // Widest of the kinds that take part: bool < integers < floats; tensors before numbers.
+  DType best = DType::kBool;
+  const auto rank = [](DType d) {
+    switch (d) {
+      case DType::kBool:
+        return 0;
+      case DType::kF16:
+      case DType::kBF16:
+        return 6;
+      case DType::kF32:
+        return 7;
+      case DType::kF64:
+        return 8;
+      default:
+        return static_cast<int>(itemsize(d)) / 2 + 1;
+    }
+  };
+  for (const Argument& a : operands) {
+    if (!a.is_tensor()) continue;
+    const DType d = type_of(a.tensors.front());
+    const bool halves_differ = is_half(d) && is_half(best) && d != best;
+    if (halves_differ) best = DType::kF32;
+    if (rank(d) > rank(best)) best = d;
+  }
+  for (const Argument& a : operands) {
     if (std::holds_alternative<double>(a.scalar) && !is_floating(best)) best = DType::kF32;
     if (std::holds_alternative<std::int64_t>(a.scalar) && best == DType::kBool) best = DType::kI64;
   }
   return best;
 }
-
-/// The operand as text: "x<n>" for a tensor (appended to `inputs`), a literal for a number.
-std::string operand(const Call& call, const Argument& a, DType compute,
-                    std::vector<std::size_t>& inputs) {
-  if (a.is_tensor()) {
-    inputs.push_back(static_cast<std::size_t>(a.tensors.front()));
-    return fmt::format("x{}", inputs.size() - 1);
-  }
-  (void)call;
-  if (const auto* d = std::get_if<double>(&a.scalar)) return literal(*d, compute);
-  if (const auto* i = std::get_if<std::int64_t>(&a.scalar)) return literal(*i, compute);
-  if (const auto* b = std::get_if<bool>(&a.scalar))
-    return literal(std::int64_t{*b ? 1 : 0}, compute);
-  return {};
-}
-
-/// Operand text in place of "x0" and "x1".
-std::string substitute(const std::string& text, const std::string& a, const std::string& b) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text.compare(i, 2, "x0") == 0 || text.compare(i, 2, "x1") == 0) {
-      out += text[i + 1] == '0' ? a : b;
-      ++i;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
-
-Match match_unary(const UnaryOp& op, const Call& call, const Target& target) {
-  if (call.inputs.size() != 1 || call.outputs.size() != 1) return Match::no("operands");
-  const DType compute = compute_type(call.outputs[0].dtype);
-  Elementwise e{"mg_" + op.name, compute, op.expression(compute), call.inputs, call.outputs[0]};
-  if (e.expression.empty())
-    return Match::no("dtype " + std::string(dtype_name(call.inputs[0].dtype)));
-  return elementwise_instance(e, target);
-}
-
-Match match_binary(const BinaryOp& op, const Call& call, const Target& target) {
-  if (call.outputs.size() != 1 || call.args.size() < 2) return Match::no("operands");
-  const DType compute = op.compares ? common_type(call) : compute_type(call.outputs[0].dtype);
-  const std::string text = op.expression(compute);
-  if (text.empty()) return Match::no("compute type " + std::string(dtype_name(compute)));
-  std::vector<std::size_t> used;
-  const std::string a = operand(call, call.args[0], compute, used);
-  std::string b = operand(call, call.args[1], compute, used);
-  if (a.empty() || b.empty()) return Match::no("an operand is neither tensor nor number");
-  if (const Argument* alpha = call.arg(2, "alpha")) {
-    std::vector<std::size_t> none;
-    const std::string factor = operand(call, *alpha, compute, none);
-    if (!factor.empty() && factor != literal(std::int64_t{1}, compute)) {
-      b = fmt::format("({} * {})", factor, b);
-    }
-  }
-  Elementwise e{"mg_" + op.name, compute, substitute(text, a, b), {}, call.outputs[0]};
-  for (const std::size_t i : used) e.inputs.push_back(call.inputs[i]);
-  Match m = elementwise_instance(e, target);
-  if (m.instance) {
-    for (std::size_t i = 0; i < used.size(); ++i) {
-      m.instance->params[i].index = static_cast<std::int32_t>(used[i]);
-    }
-  }
-  return m;
-}
-
-}  // namespace
 
 Expression floating(const std::string& text) {
   return [text](DType compute) -> std::string {
@@ -126,32 +132,66 @@ Expression any_type(const std::string& text) {
   return [text](DType compute) { return with_suffix(text, compute == DType::kF32 ? "f" : ""); };
 }
 
-Definition unary_definition(UnaryOp op) {
+Definition pointwise_definition(PointwiseOp op) {
   Definition d;
   d.name = op.name;
   d.summary = op.summary;
   d.algorithm = kAlgorithm;
   d.ops = op.ops;
-  std::vector<DType> dtypes{DType::kF32, DType::kF16, DType::kBF16, DType::kF64};
-  if (!op.expression(DType::kI64).empty()) dtypes.push_back(DType::kI64);
-  d.samples = [first = op.ops.front(), dtypes] { return unary_samples(first, dtypes); };
-  d.match = [op = std::move(op)](const Call& c, const Target& t) { return match_unary(op, c, t); };
+  d.match = [entry = "mg_" + op.name](const Call& c, const Target& t) {
+    if (c.outputs.size() != 1) return Match::no("operands");
+    return fusion::pointwise_instance(c, t, entry);
+  };
+  d.samples = op.samples;
+  d.expand = [op = std::move(op)](fusion::Builder& b, const Step& s, const fusion::Mapping& m) {
+    return expand(op, b, s, m);
+  };
   return d;
 }
 
+Definition unary_definition(UnaryOp op) {
+  PointwiseOp p{op.name, op.ops, op.summary, {}, {}};
+  p.samples = [first = op.ops.front(), dtypes = dtypes_of(op.expression)] {
+    return unary_samples(first, dtypes);
+  };
+  p.formula = [expression = std::move(op.expression)](const Step& step,
+                                                      const auto&) -> std::optional<Formula> {
+    const DType compute = compute_type(step.output.dtype);
+    std::string text = expression(compute);
+    if (text.empty() || step.args.empty()) return std::nullopt;
+    return Formula{std::move(text), {step.args[0]}, compute};
+  };
+  return pointwise_definition(std::move(p));
+}
+
 Definition binary_definition(BinaryOp op) {
-  Definition d;
-  d.name = op.name;
-  d.summary = op.summary;
-  d.algorithm = kAlgorithm;
-  d.ops = op.ops;
-  std::vector<DType> dtypes{DType::kF32, DType::kF16, DType::kBF16, DType::kF64};
-  if (!op.expression(DType::kI64).empty()) dtypes.push_back(DType::kI64);
-  d.samples = [first = op.ops.front(), dtypes, compares = op.compares] {
+  PointwiseOp p{op.name, op.ops, op.summary, {}, {}};
+  p.samples = [first = op.ops.front(), dtypes = dtypes_of(op.expression), compares = op.compares] {
     return binary_samples(first, dtypes, compares);
   };
-  d.match = [op = std::move(op)](const Call& c, const Target& t) { return match_binary(op, c, t); };
-  return d;
+  p.formula = [op = std::move(op)](const Step& step, const auto& type_of) {
+    return binary_formula(op, step, type_of);
+  };
+  return pointwise_definition(std::move(p));
+}
+
+TensorDesc dense(DType dtype, std::vector<std::int64_t> sizes, std::int64_t alignment) {
+  TensorDesc t{dtype, std::move(sizes), {}, alignment};
+  std::int64_t step = 1;
+  t.strides.resize(t.sizes.size());
+  for (std::size_t d = t.sizes.size(); d-- > 0;) {
+    t.strides[d] = step;
+    step *= std::max<std::int64_t>(1, t.sizes[d]);
+  }
+  return t;
+}
+
+Argument tensor_argument(std::int32_t index) {
+  return {{index}, false, {}};
+}
+
+Argument number_argument(Scalar value) {
+  return {{}, false, std::move(value)};
 }
 
 std::vector<Call> unary_samples(const std::string& op, const std::vector<DType>& dtypes) {
@@ -165,7 +205,7 @@ std::vector<Call> unary_samples(const std::string& op, const std::vector<DType>&
           transposed, dense(dtype, {})}) {
       Call c;
       c.op = op;
-      c.args.push_back({{0}, false, {}});
+      c.args.push_back(tensor_argument(0));
       c.inputs.push_back(in);
       c.outputs.push_back(dense(dtype, in.sizes));
       calls.push_back(std::move(c));
@@ -183,7 +223,7 @@ std::vector<Call> binary_samples(const std::string& op, const std::vector<DType>
     for (const auto& [a, b] : shapes) {
       Call c;
       c.op = op;
-      c.args = {{{0}, false, {}}, {{1}, false, {}}};
+      c.args = {tensor_argument(0), tensor_argument(1)};
       c.inputs = {dense(dtype, a), dense(dtype, b)};
       std::vector<std::int64_t> out(std::max(a.size(), b.size()), 1);
       for (std::size_t d = 0; d < a.size(); ++d) out[out.size() - a.size() + d] = a[d];

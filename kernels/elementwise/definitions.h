@@ -2,21 +2,42 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "kernels/elementwise/elementwise.h"
+#include "kernels/registry.h"
 
 namespace monograph::kernels {
 
-/// Expression over "x0" (and "x1") for a compute type; empty if the operator has none there.
+/// Expressions over "x0", "x1" and "x2" for a compute type; empty if the operator has none there.
 using Expression = std::function<std::string(DType compute)>;
 
-/// Expressions by kind of compute type. `f32` also serves f64 where `f64` is empty; in both, "@f"
-/// stands for the suffix of float functions and literals ("f" or nothing).
+/// `text` for f32 and f64; "@f" stands for the suffix of float functions and literals ("f" or
+/// nothing).
 Expression floating(const std::string& text);
 /// The same text for every compute type.
 Expression any_type(const std::string& text);
+
+/// What one call computes: `text` over `operands` (x0, x1, ...), in type `compute`.
+struct Formula {
+  std::string text;
+  std::vector<Argument> operands;
+  DType compute = DType::kF32;
+};
+
+struct PointwiseOp {
+  std::string name;  ///< kernel name
+  std::vector<std::string> ops;
+  std::string summary;
+  /// The computation of `step`, whose tensor operands have the types that `type_of` gives. nullopt
+  /// if there is none for those.
+  std::function<std::optional<Formula>(const Step& step,
+                                       const std::function<DType(std::int32_t)>& type_of)>
+      formula;
+  std::function<std::vector<Call>()> samples;
+};
+Definition pointwise_definition(PointwiseOp op);
 
 struct UnaryOp {
   std::string name;  ///< kernel name
@@ -35,6 +56,15 @@ struct BinaryOp {
 };
 /// `alpha` (aten.add, aten.sub) multiplies the second operand.
 Definition binary_definition(BinaryOp op);
+
+/// Type that LibTorch compares or combines operands in.
+DType common_type(const std::vector<Argument>& operands,
+                  const std::function<DType(std::int32_t)>& type_of);
+
+/// Row-major tensor.
+TensorDesc dense(DType dtype, std::vector<std::int64_t> sizes, std::int64_t alignment = 16);
+Argument tensor_argument(std::int32_t index);
+Argument number_argument(Scalar value);
 
 /// Tensors for samples: sizes that exercise vector, scalar and broadcast paths.
 std::vector<Call> unary_samples(const std::string& op, const std::vector<DType>& dtypes);

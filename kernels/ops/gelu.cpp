@@ -1,5 +1,6 @@
 // Gaussian error linear unit, by erf or by its tanh approximation.
 #include "kernels/elementwise/definitions.h"
+#include "kernels/elementwise/elementwise.h"
 
 namespace monograph::kernels {
 namespace {
@@ -9,31 +10,34 @@ constexpr const char* kErf = "x0 * 0.5@f * (1.0@f + erf@f(x0 * 0.707106781186547
 constexpr const char* kTanh =
     "0.5@f * x0 * (1.0@f + tanh@f(0.79788456080286535588@f * (x0 + 0.044715@f * x0 * x0 * x0)))";
 
-Match match(const Call& call, const Target& target) {
-  if (call.inputs.size() != 1 || call.outputs.size() != 1) return Match::no("operands");
+std::optional<Formula> formula(const Step& step, const std::function<DType(std::int32_t)>&) {
   std::string approximate = "none";
-  if (const Argument* a = call.arg(1, "approximate")) {
+  if (const Argument* a = step.arg(1, "approximate")) {
     if (const auto* text = std::get_if<std::string>(&a->scalar)) approximate = *text;
   }
-  const DType compute = compute_type(call.outputs[0].dtype);
-  const Expression expression = floating(approximate == "tanh" ? kTanh : kErf);
-  Elementwise e{"mg_gelu", compute, expression(compute), call.inputs, call.outputs[0]};
-  if (e.expression.empty()) return Match::no("dtype");
-  return elementwise_instance(e, target);
+  const DType compute = compute_type(step.output.dtype);
+  std::string text = floating(approximate == "tanh" ? kTanh : kErf)(compute);
+  if (text.empty() || step.args.empty()) return std::nullopt;
+  return Formula{std::move(text), {step.args[0]}, compute};
 }
 
-const Registration kRegistration({
+std::vector<Call> samples() {
+  const std::vector<DType> dtypes{DType::kF32, DType::kF16, DType::kBF16, DType::kF64};
+  std::vector<Call> calls = unary_samples("aten.gelu.default", dtypes);
+  for (Call c : unary_samples("aten.gelu.default", dtypes)) {
+    c.kwargs.emplace_back("approximate", number_argument(std::string("tanh")));
+    calls.push_back(std::move(c));
+  }
+  return calls;
+}
+
+const Registration kRegistration(pointwise_definition({
     .name = "gelu",
-    .summary = "Gaussian error linear unit.",
-    .algorithm = "one thread per 16 bytes; erf, or the tanh approximation",
     .ops = {"aten.gelu.default"},
-    .match = match,
-    .samples =
-        [] {
-          return unary_samples("aten.gelu.default",
-                               {DType::kF32, DType::kF16, DType::kBF16, DType::kF64});
-        },
-});
+    .summary = "Gaussian error linear unit, by erf or by its tanh approximation.",
+    .formula = formula,
+    .samples = samples,
+}));
 
 }  // namespace
 }  // namespace monograph::kernels

@@ -1,0 +1,39 @@
+// Short ways to register operators that reduce.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/elementwise/definitions.h"
+#include "kernels/fusion/program.h"
+
+namespace monograph::kernels::fusion {
+
+struct RowOp {
+  std::string name;
+  std::vector<std::string> ops;
+  std::string summary;
+  std::string algorithm;
+  int (*expand)(Builder&, const Step&, const Mapping&);
+  std::vector<Call> (*samples)();
+};
+/// Matches the operator alone and takes part in fusions.
+Definition row_definition(RowOp op);
+
+/// Positions of the dimensions that `argument` (a number or a list) names, in order; all of them if
+/// it names none.
+std::vector<std::size_t> dimensions(const Argument* argument, std::size_t rank);
+/// The number at `argument`, or `otherwise`.
+double real(const Argument* argument, double otherwise);
+
+/// `node` reduced by `kind` over `dims` of value `argument`; `mapping` belongs to the result, which
+/// lacks those dimensions or has them with size 1. The operand is converted to `type` first.
+int reduce_dimensions(Builder& builder, const Step& step, const Mapping& mapping, ReduceKind kind,
+                      const std::vector<std::size_t>& dims, DType type);
+
+/// Calls of one operand for samples: `dtypes` by shapes that exercise every way rows are handled.
+std::vector<Call> row_samples(const std::string& op, const std::vector<DType>& dtypes,
+                              const std::vector<Argument>& more);
+
+}  // namespace monograph::kernels::fusion

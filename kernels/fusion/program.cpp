@@ -1,0 +1,463 @@
+#include "kernels/fusion/program.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <string_view>
+
+#include "kernels/elementwise/elementwise.h"
+
+namespace monograph::kernels::fusion {
+namespace {
+
+constexpr int kMostSplits = 32;
+constexpr std::size_t kMostNodes = 400;
+
+constexpr std::array<std::string_view, 9> kReshapes{
+    "aten.view.default",       "aten.reshape.default", "aten._unsafe_view.default",
+    "aten.unsqueeze.default",  "aten.squeeze.default", "aten.squeeze.dim",
+    "aten.flatten.using_ints", "aten.squeeze.dims",    "aten.unflatten.int"};
+constexpr std::array<std::string_view, 5> kIdentities{
+    "aten.alias.default", "aten.detach.default", "aten.contiguous.default", "aten.dropout.default",
+    "aten.lift_fresh_copy.default"};
+
+template <std::size_t N>
+bool contains(const std::array<std::string_view, N>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+std::int64_t product(const std::vector<std::int64_t>& sizes) {
+  return std::accumulate(sizes.begin(), sizes.end(), std::int64_t{1}, std::multiplies<>());
+}
+
+/// Dimension numbers of a permuting operator: result dimension d is dimension out[d] of its
+/// operand. Empty if `step` permutes nothing.
+std::vector<std::size_t> permutation(const Step& step, std::size_t rank) {
+  std::vector<std::size_t> dims(rank);
+  std::iota(dims.begin(), dims.end(), std::size_t{0});
+  const auto at = [&](std::int64_t d) {
+    return static_cast<std::size_t>(d < 0 ? d + static_cast<std::int64_t>(rank) : d);
+  };
+  if ((step.op == "aten.t.default" || step.op == "aten.mT.default" ||
+       step.op == "aten.numpy_T.default") &&
+      rank == 2) {
+    std::swap(dims[0], dims[1]);
+    return dims;
+  }
+  if (step.op == "aten.transpose.int" && step.args.size() == 3) {
+    const auto* a = std::get_if<std::int64_t>(&step.args[1].scalar);
+    const auto* b = std::get_if<std::int64_t>(&step.args[2].scalar);
+    if (a == nullptr || b == nullptr) return {};
+    std::swap(dims[at(*a)], dims[at(*b)]);
+    return dims;
+  }
+  if (step.op == "aten.permute.default" && step.args.size() == 2) {
+    const auto* order = std::get_if<std::vector<std::int64_t>>(&step.args[1].scalar);
+    if (order == nullptr || order->size() != rank) return {};
+    for (std::size_t d = 0; d < rank; ++d) dims[d] = at((*order)[d]);
+    return dims;
+  }
+  return {};
+}
+
+}  // namespace
+
+DType value_type(DType dtype) noexcept {
+  return compute_type(dtype);
+}
+
+Builder::Builder(const Call& call, const Body& body, std::optional<External> external)
+    : call_(call), body_(body), external_(external) {}
+
+int Builder::fail(std::string why) {
+  if (reason_.empty()) reason_ = std::move(why);
+  return -1;
+}
+
+const TensorDesc& Builder::desc(std::int32_t value) const {
+  const auto v = static_cast<std::size_t>(value);
+  return v < call_.inputs.size() ? call_.inputs[v] : body_.steps[v - call_.inputs.size()].output;
+}
+
+std::int64_t Builder::size_of(const std::vector<int>& axes) const {
+  std::int64_t n = 1;
+  for (const int a : axes) n *= program_.axes[static_cast<std::size_t>(a)];
+  return n;
+}
+
+int Builder::add(Node node) {
+  const auto same = std::find(program_.nodes.begin(), program_.nodes.end(), node);
+  if (same != program_.nodes.end()) return static_cast<int>(same - program_.nodes.begin());
+  if (program_.nodes.size() >= kMostNodes) return fail("too large a fusion");
+  program_.nodes.push_back(std::move(node));
+  return static_cast<int>(program_.nodes.size()) - 1;
+}
+
+int Builder::compute(DType compute, DType type, std::string text, std::vector<int> args) {
+  if (std::find(args.begin(), args.end(), -1) != args.end()) return -1;
+  Node n;
+  n.kind = Node::Kind::kCompute;
+  n.type = type;
+  n.compute = compute;
+  n.text = std::move(text);
+  n.args = std::move(args);
+  return add(std::move(n));
+}
+
+int Builder::number(double v, DType type) {
+  return compute(type, type, literal(v, type), {});
+}
+
+int Builder::number(std::int64_t v, DType type) {
+  return compute(type, type, literal(v, type), {});
+}
+
+int Builder::reduce(ReduceKind kind, int node, const std::vector<int>& axes) {
+  if (node < 0) return -1;
+  std::vector<int> sorted = axes;
+  std::sort(sorted.begin(), sorted.end());
+  if (reduced_.empty()) reduced_ = sorted;
+  if (reduced_ != sorted) return fail("reductions along different dimensions");
+  Node n;
+  n.kind = Node::Kind::kReduce;
+  n.reduce = kind;
+  const bool index = kind == ReduceKind::kArgMax || kind == ReduceKind::kArgMin;
+  n.compute = program_.nodes[static_cast<std::size_t>(node)].type;
+  if (n.compute == DType::kBool) return fail("a reduction of booleans");
+  n.type = index ? DType::kI64 : n.compute;
+  n.args = {node};
+  return add(std::move(n));
+}
+
+int Builder::operand(const Argument& argument, const Mapping& mapping, DType type) {
+  if (argument.is_tensor()) {
+    const std::int32_t v = argument.tensors.front();
+    const auto m = broadcast(mapping, desc(v).sizes);
+    if (!m) return fail("an operand that doesn't broadcast");
+    return value(v, *m);
+  }
+  if (const auto* d = std::get_if<double>(&argument.scalar)) return number(*d, type);
+  if (const auto* i = std::get_if<std::int64_t>(&argument.scalar)) return number(*i, type);
+  if (const auto* b = std::get_if<bool>(&argument.scalar)) {
+    return number(std::int64_t{*b ? 1 : 0}, type);
+  }
+  return fail("an operand is neither tensor nor number");
+}
+
+int Builder::value(std::int32_t value, const Mapping& mapping) {
+  if (!reason_.empty() || split_) return -1;
+  const auto key = std::pair(value, mapping);
+  if (const auto known = memo_.find(key); known != memo_.end()) return known->second;
+  seen_.try_emplace(value, mapping);
+  int node = -1;
+  if (external_ && external_->value == value) {
+    node = external_->parts == 1 ? external(desc(value), 0) : fail("the whole packed projection");
+  } else if (static_cast<std::size_t>(value) < call_.inputs.size()) {
+    node = load(value, desc(value), 0, mapping);
+  } else {
+    node = step_node(body_.steps[static_cast<std::size_t>(value) - call_.inputs.size()], mapping);
+  }
+  if (node >= 0) memo_.emplace(key, node);
+  return node;
+}
+
+int Builder::external(const TensorDesc& d, std::int64_t offset) {
+  const std::int64_t last = d.sizes.empty() ? 1 : d.sizes.back();
+  if (external_->parts > 1 && (offset % last != 0 || offset / last >= external_->parts)) {
+    return fail("an unequal slice of the projection");
+  }
+  Node n;
+  n.kind = Node::Kind::kExternal;
+  n.part = offset / last;
+  return add(std::move(n));
+}
+
+Operand Builder::make_operand(std::int32_t tensor, const TensorDesc& d, std::int64_t offset,
+                              const Mapping& mapping) const {
+  Operand o{tensor, d.dtype, d.alignment, {}, offset};
+  o.strides.assign(program_.axes.size(), 0);
+  for (std::size_t dim = 0; dim < mapping.size(); ++dim) {
+    std::int64_t stride = d.strides[dim];
+    for (std::size_t k = mapping[dim].size(); k-- > 0;) {
+      const auto axis = static_cast<std::size_t>(mapping[dim][k]);
+      o.strides[axis] += stride;
+      stride *= program_.axes[axis];
+    }
+  }
+  return o;
+}
+
+int Builder::load(std::int32_t input, const TensorDesc& d, std::int64_t offset,
+                  const Mapping& mapping) {
+  Operand o = make_operand(input, d, offset, mapping);
+  // Alignment is known of the input's first element.
+  o.alignment = call_.inputs[static_cast<std::size_t>(input)].alignment;
+  const std::int64_t bytes = offset * itemsize(d.dtype);
+  while (o.alignment > 1 && bytes % o.alignment != 0) o.alignment /= 2;
+  auto at = std::find(program_.loads.begin(), program_.loads.end(), o);
+  if (at == program_.loads.end()) at = program_.loads.insert(at, std::move(o));
+  Node n;
+  n.kind = Node::Kind::kLoad;
+  n.operand = static_cast<int>(at - program_.loads.begin());
+  n.type = value_type(d.dtype);
+  return add(std::move(n));
+}
+
+int Builder::step_node(const Step& step, const Mapping& mapping) {
+  if (step.alias >= 0) {
+    if (external_ && step.alias == external_->value) {
+      const TensorDesc& all = desc(step.alias);
+      const bool rows =
+          step.output.sizes.size() == all.sizes.size() &&
+          std::equal(all.sizes.begin(), all.sizes.end() - 1, step.output.sizes.begin());
+      if (rows) return external(step.output, step.offset);
+    } else if (static_cast<std::size_t>(step.alias) < call_.inputs.size()) {
+      return load(step.alias, step.output, step.offset, mapping);
+    }
+    return view_node(step, mapping);
+  }
+  for (const Definition& d : definitions()) {
+    if (d.expand && std::find(d.ops.begin(), d.ops.end(), step.op) != d.ops.end()) {
+      return d.expand(*this, step, mapping);
+    }
+  }
+  return view_node(step, mapping);
+}
+
+int Builder::view_node(const Step& step, const Mapping& mapping) {
+  if (step.args.empty() || !step.args[0].is_tensor()) return fail(step.op + " in a fusion");
+  const std::int32_t from = step.args[0].tensors.front();
+  const std::vector<std::int64_t>& sizes = desc(from).sizes;
+  if (contains(kReshapes, step.op)) {
+    const auto m = reshaped(mapping, sizes);
+    return m ? value(from, *m) : -1;
+  }
+  if (contains(kIdentities, step.op) || sizes == step.output.sizes) {
+    // A slice of everything, or a copy of a kind that changes nothing.
+    const bool sliced = step.op == "aten.slice.Tensor" && step.offset == 0;
+    if (contains(kIdentities, step.op) || sliced || step.op == "aten.expand.default") {
+      return value(from, mapping);
+    }
+  }
+  if (step.op == "aten.expand.default" || step.op == "aten.broadcast_to.default" ||
+      step.op == "aten.expand_as.default") {
+    const auto m = broadcast(mapping, sizes);
+    return m ? value(from, *m) : fail(step.op);
+  }
+  const std::vector<std::size_t> dims = permutation(step, sizes.size());
+  if (dims.empty()) return fail(step.op + " in a fusion");
+  Mapping m(sizes.size());
+  for (std::size_t d = 0; d < dims.size(); ++d) m[dims[d]] = mapping[d];
+  return value(from, m);
+}
+
+std::optional<Mapping> Builder::broadcast(const Mapping& mapping,
+                                          const std::vector<std::int64_t>& sizes) {
+  if (sizes.size() > mapping.size()) return std::nullopt;
+  const std::size_t lead = mapping.size() - sizes.size();
+  Mapping m(sizes.size());
+  for (std::size_t d = 0; d < sizes.size(); ++d) {
+    if (sizes[d] != 1) m[d] = mapping[lead + d];
+  }
+  return m;
+}
+
+std::optional<Mapping> Builder::reshaped(const Mapping& mapping,
+                                         const std::vector<std::int64_t>& sizes) {
+  std::vector<int> flat;
+  for (const auto& list : mapping) flat.insert(flat.end(), list.begin(), list.end());
+  Mapping m(sizes.size());
+  std::size_t next = 0;
+  for (std::size_t d = 0; d < sizes.size(); ++d) {
+    std::int64_t have = 1;
+    while (have < sizes[d]) {
+      if (next == flat.size()) {
+        fail("a reshape of something broadcast");
+        return std::nullopt;
+      }
+      const int axis = flat[next++];
+      const std::int64_t size = program_.axes[static_cast<std::size_t>(axis)];
+      const std::int64_t wants = sizes[d] / have;
+      if (sizes[d] % have != 0 || (size > wants && size % wants != 0)) {
+        fail("a reshape that cuts across dimensions");
+        return std::nullopt;
+      }
+      if (size > wants) {
+        split_ = Split{axis, size / wants};
+        return std::nullopt;
+      }
+      have *= size;
+      m[d].push_back(axis);
+    }
+  }
+  return m;
+}
+
+std::vector<int> Builder::new_axes(const std::vector<std::int64_t>& factors, int home) {
+  std::vector<int> axes;
+  for (std::size_t k = 0; k < factors.size(); ++k) {
+    if (factors[k] == 1) continue;
+    axes.push_back(static_cast<int>(program_.axes.size()));
+    program_.axes.push_back(factors[k]);
+    axis_home_.push_back(home);
+    axis_rank_.push_back(static_cast<int>(k));
+  }
+  return axes;
+}
+
+std::vector<int> Builder::reduction_axes(const std::vector<std::int64_t>& sizes,
+                                         const Mapping& kept) {
+  const std::int64_t wants = product(sizes);
+  if (!reduced_.empty()) {
+    if (size_of(reduced_) != wants) fail("reductions of different lengths");
+    return reduced_;
+  }
+  std::vector<bool> used(program_.axes.size(), false);
+  for (const auto& list : kept) {
+    for (const int a : list) used[static_cast<std::size_t>(a)] = true;
+  }
+  std::vector<int> free;
+  for (std::size_t a = 0; a < used.size(); ++a) {
+    if (!used[a]) free.push_back(static_cast<int>(a));
+  }
+  if (size_of(free) == wants) return free;
+  std::vector<int> axes;
+  for (std::size_t d = 0; d < sizes.size(); ++d) {
+    if (row_factors_.size() <= d) row_factors_.push_back({sizes[d]});
+    const auto more = new_axes(row_factors_[d], -1 - static_cast<int>(d));
+    axes.insert(axes.end(), more.begin(), more.end());
+  }
+  return axes;
+}
+
+bool Builder::store_outputs(std::size_t main, const Mapping& mapping) {
+  std::vector<std::size_t> order{main};
+  for (std::size_t o = 0; o < body_.outputs.size(); ++o) {
+    if (o != main) order.push_back(o);
+  }
+  for (const std::size_t o : order) {
+    const std::int32_t v = body_.outputs[o];
+    Mapping m = mapping;
+    if (call_.outputs[o].sizes != call_.outputs[main].sizes) {
+      const auto known = seen_.find(v);
+      if (known == seen_.end()) return fail("results of different shapes") >= 0;
+      m = known->second;
+    }
+    const int node = value(v, m);
+    if (node < 0) return false;
+    program_.stores.push_back(
+        {node, make_operand(static_cast<std::int32_t>(o), call_.outputs[o], 0, m)});
+  }
+  return true;
+}
+
+/// What is only known once everything has been walked: which nodes are constant along reduced axes,
+/// and that every result fills what it is stored to.
+bool Builder::finish() {
+  program_.reduced.assign(program_.axes.size(), false);
+  for (const int a : reduced_) program_.reduced[static_cast<std::size_t>(a)] = true;
+  for (Operand& o : program_.loads) o.strides.resize(program_.axes.size(), 0);
+  for (Store& s : program_.stores) s.operand.strides.resize(program_.axes.size(), 0);
+  for (Node& n : program_.nodes) {
+    n.level = 0;
+    n.row = n.kind != Node::Kind::kExternal;
+    for (const int a : n.args) {
+      const Node& arg = program_.nodes[static_cast<std::size_t>(a)];
+      n.level = std::max(n.level, arg.level);
+      n.row = n.row && arg.row;
+    }
+    if (n.kind == Node::Kind::kReduce) {
+      n.row = true;
+      ++n.level;
+    }
+    if (n.kind != Node::Kind::kLoad) continue;
+    const Operand& o = program_.loads[static_cast<std::size_t>(n.operand)];
+    for (std::size_t a = 0; a < o.strides.size(); ++a) {
+      if (program_.reduced[a] && o.strides[a] != 0) n.row = false;
+    }
+  }
+  for (const Store& s : program_.stores) {
+    const bool row = program_.nodes[static_cast<std::size_t>(s.node)].row;
+    for (std::size_t a = 0; a < program_.axes.size(); ++a) {
+      if (s.operand.strides[a] == 0 && !(program_.reduced[a] && row)) {
+        return fail("results of different shapes") >= 0;
+      }
+    }
+  }
+  return true;
+}
+
+std::optional<Program> Builder::attempt() {
+  program_ = {};
+  axis_home_.clear();
+  axis_rank_.clear();
+  reduced_.clear();
+  memo_.clear();
+  seen_.clear();
+  std::size_t main = 0;
+  for (std::size_t o = 1; o < call_.outputs.size(); ++o) {
+    if (call_.outputs[o].numel() > call_.outputs[main].numel()) main = o;
+  }
+  const std::vector<std::int64_t>& sizes = call_.outputs[main].sizes;
+  Mapping mapping(sizes.size());
+  for (std::size_t d = 0; d < sizes.size(); ++d) {
+    if (factors_.size() <= d) factors_.push_back({sizes[d]});
+    mapping[d] = new_axes(factors_[d], static_cast<int>(d));
+  }
+  if (!store_outputs(main, mapping) || !finish()) return std::nullopt;
+  return program_;
+}
+
+std::optional<Program> Builder::run() {
+  if (body_.outputs.empty() || body_.outputs.size() != call_.outputs.size()) {
+    fail("no results");
+    return std::nullopt;
+  }
+  for (const TensorDesc& t : call_.outputs) {
+    if (t.numel() == 0) {
+      fail("no elements");
+      return std::nullopt;
+    }
+  }
+  for (int i = 0; i < kMostSplits; ++i) {
+    split_.reset();
+    auto program = attempt();
+    if (!split_) return program;
+    const auto axis = static_cast<std::size_t>(split_->axis);
+    const int home = axis_home_[axis];
+    auto& factors = home >= 0 ? factors_[static_cast<std::size_t>(home)]
+                              : row_factors_[static_cast<std::size_t>(-1 - home)];
+    const auto at = factors.begin() + axis_rank_[axis];
+    const std::int64_t outer = *at / split_->inner;
+    *at = split_->inner;
+    factors.insert(at, outer);
+    reason_.clear();
+  }
+  fail("too many reshapes");
+  return std::nullopt;
+}
+
+Body body_of(const Call& call) {
+  Body body;
+  Step step;
+  step.op = call.op;
+  step.args = call.args;
+  step.kwargs = call.kwargs;
+  if (!call.outputs.empty()) step.output = call.outputs.front();
+  body.steps.push_back(std::move(step));
+  body.outputs = {static_cast<std::int32_t>(call.inputs.size())};
+  return body;
+}
+
+Built build(const Call& call, std::optional<External> external) {
+  const Body own = call.body ? Body{} : body_of(call);
+  Builder builder(call, call.body ? *call.body : own, external);
+  Built built;
+  built.program = builder.run();
+  built.reason = builder.reason();
+  return built;
+}
+
+}  // namespace monograph::kernels::fusion

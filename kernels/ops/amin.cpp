@@ -1,0 +1,52 @@
+// Smallest element over dimensions.
+#include "kernels/fusion/definitions.h"
+
+namespace monograph::kernels {
+namespace {
+
+int expand(fusion::Builder& b, const Step& step, const fusion::Mapping& mapping) {
+  const auto rank = b.desc(step.args[0].tensors.front()).sizes.size();
+  return fusion::reduce_dimensions(b, step, mapping, fusion::ReduceKind::kMin,
+                                   fusion::dimensions(step.arg(1, "dim"), rank),
+                                   fusion::value_type(step.output.dtype));
+}
+
+std::vector<Call> samples() {
+  std::vector<Call> calls;
+  for (const bool keep : {true, false}) {
+    for (Call c : fusion::row_samples(
+             "aten.amin.default",
+             std::vector<DType>{DType::kF32, DType::kF16, DType::kBF16, DType::kF64, DType::kI64},
+             {number_argument(std::vector<std::int64_t>{-1}), number_argument(keep)})) {
+      TensorDesc& out = c.outputs[0];
+      std::vector<std::int64_t> sizes = out.sizes;
+      if (keep) sizes.back() = 1;
+      if (!keep) sizes.pop_back();
+      out = dense(out.dtype, sizes);
+      calls.push_back(std::move(c));
+    }
+  }
+  // The first dimension of two: neighbours in memory belong to different rows.
+  for (const DType dtype :
+       std::vector<DType>{DType::kF32, DType::kF16, DType::kBF16, DType::kF64, DType::kI64}) {
+    Call c;
+    c.op = "aten.amin.default";
+    c.inputs = {dense(dtype, {37, 96})};
+    c.args = {tensor_argument(0), number_argument(std::vector<std::int64_t>{0})};
+    c.outputs = {dense(dtype, {96})};
+    calls.push_back(std::move(c));
+  }
+  return calls;
+}
+
+const Registration kRegistration(fusion::row_definition({
+    .name = "amin",
+    .ops = {"aten.amin.default"},
+    .summary = "Smallest element over dimensions; NaN if there is one.",
+    .algorithm = "threads share a row: registers, shuffles, then one value a warp",
+    .expand = expand,
+    .samples = samples,
+}));
+
+}  // namespace
+}  // namespace monograph::kernels

@@ -1,0 +1,462 @@
+#include "tests/kernels/reference.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <string>
+
+#include "kernels/fusion/program.h"
+
+namespace kernels_test {
+namespace {
+
+using monograph::kernels::Argument;
+using monograph::kernels::Body;
+using monograph::kernels::Call;
+using monograph::kernels::Step;
+
+constexpr Real kNan = std::numeric_limits<Real>::quiet_NaN();
+
+[[noreturn]] void missing(const std::string& what) {
+  std::fprintf(stderr, "no reference for %s\n", what.c_str());
+  std::abort();
+}
+
+std::int64_t count(const std::vector<std::int64_t>& sizes) {
+  return std::accumulate(sizes.begin(), sizes.end(), std::int64_t{1}, std::multiplies<>());
+}
+
+Real sigmoid(Real x) {
+  return 1 / (1 + std::exp(-x));
+}
+Real gelu_erf(Real x) {
+  return x * 0.5L * (1 + std::erf(x * 0.70710678118654752440L));
+}
+Real gelu_tanh(Real x) {
+  return 0.5L * x * (1 + std::tanh(0.79788456080286535588L * (x + 0.044715L * x * x * x)));
+}
+Real hard(Real x) {
+  const Real y = x + 3;
+  return y > 6 ? 6 : y < 0 ? 0 : y;
+}
+Real whole(Real a, Real b, std::uint64_t (*f)(std::uint64_t, std::uint64_t)) {
+  return static_cast<Real>(
+      static_cast<std::int64_t>(f(static_cast<std::uint64_t>(static_cast<std::int64_t>(a)),
+                                  static_cast<std::uint64_t>(static_cast<std::int64_t>(b)))));
+}
+
+using Unary = Real (*)(Real);
+using Binary = Real (*)(Real, Real);
+
+const std::map<std::string, Unary>& unary() {
+  static const std::map<std::string, Unary> table{
+      {"abs", [](Real x) { return std::fabs(x); }},
+      {"neg", [](Real x) { return -x; }},
+      {"exp", [](Real x) { return std::exp(x); }},
+      {"log", [](Real x) { return std::log(x); }},
+      {"log2", [](Real x) { return std::log2(x); }},
+      {"log1p", [](Real x) { return std::log1p(x); }},
+      {"expm1", [](Real x) { return std::expm1(x); }},
+      {"sqrt", [](Real x) { return std::sqrt(x); }},
+      {"rsqrt", [](Real x) { return 1 / std::sqrt(x); }},
+      {"sin", [](Real x) { return std::sin(x); }},
+      {"cos", [](Real x) { return std::cos(x); }},
+      {"tanh", [](Real x) { return std::tanh(x); }},
+      {"erf", [](Real x) { return std::erf(x); }},
+      {"floor", [](Real x) { return std::floor(x); }},
+      {"ceil", [](Real x) { return std::ceil(x); }},
+      {"square", [](Real x) { return x * x; }},
+      {"reciprocal", [](Real x) { return 1 / x; }},
+      {"sigmoid", sigmoid},
+      {"silu", [](Real x) { return x * sigmoid(x); }},
+      {"relu", [](Real x) { return x > 0 || x != x ? x : 0; }},
+      {"hardswish", [](Real x) { return x * hard(x) / 6; }},
+      {"hardsigmoid", [](Real x) { return hard(x) / 6; }},
+      {"mish", [](Real x) { return x * std::tanh(x > 100 ? x : std::log1p(std::exp(x))); }},
+      {"clone", [](Real x) { return x; }},
+      {"_to_copy", [](Real x) { return x; }},
+      {"contiguous", [](Real x) { return x; }},
+      {"logical_not", [](Real x) -> Real { return x == 0; }},
+      {"isnan", [](Real x) -> Real { return x != x; }},
+  };
+  return table;
+}
+
+const std::map<std::string, Binary>& binary() {
+  static const std::map<std::string, Binary> table{
+      {"add", [](Real a, Real b) { return a + b; }},
+      {"sub", [](Real a, Real b) { return a - b; }},
+      {"rsub", [](Real a, Real b) { return b - a; }},
+      {"mul", [](Real a, Real b) { return a * b; }},
+      {"div", [](Real a, Real b) { return a / b; }},
+      {"pow", [](Real a, Real b) { return std::pow(a, b); }},
+      {"atan2", [](Real a, Real b) { return std::atan2(a, b); }},
+      {"maximum", [](Real a, Real b) { return a != a || b != b ? kNan : std::max(a, b); }},
+      {"minimum", [](Real a, Real b) { return a != a || b != b ? kNan : std::min(a, b); }},
+      {"eq", [](Real a, Real b) -> Real { return a == b; }},
+      {"ne", [](Real a, Real b) -> Real { return a != b; }},
+      {"lt", [](Real a, Real b) -> Real { return a < b; }},
+      {"le", [](Real a, Real b) -> Real { return a <= b; }},
+      {"gt", [](Real a, Real b) -> Real { return a > b; }},
+      {"ge", [](Real a, Real b) -> Real { return a >= b; }},
+      {"logical_and", [](Real a, Real b) -> Real { return a != 0 && b != 0; }},
+      {"logical_or", [](Real a, Real b) -> Real { return a != 0 || b != 0; }},
+      {"bitwise_and",
+       [](Real a, Real b) {
+         return whole(a, b, [](std::uint64_t x, std::uint64_t y) { return x & y; });
+       }},
+      {"bitwise_or",
+       [](Real a, Real b) {
+         return whole(a, b, [](std::uint64_t x, std::uint64_t y) { return x | y; });
+       }},
+      {"leaky_relu", [](Real a, Real b) { return a > 0 ? a : a * b; }},
+  };
+  return table;
+}
+
+/// "aten.NAME.overload" -> "NAME"; in-place operators without their underscore.
+std::string base_name(const std::string& op) {
+  const std::size_t from = op.find('.') + 1;
+  std::string name = op.substr(from, op.find('.', from) - from);
+  if (name.size() > 1 && name.back() == '_' && name[name.size() - 2] != '_') name.pop_back();
+  return name;
+}
+
+class Interpreter {
+ public:
+  Interpreter(const Call& call, const Body& body, const std::vector<Values>& inputs,
+              Rounding rounding)
+      : call_(call), body_(body), rounding_(rounding), values_(inputs) {}
+
+  std::vector<Values> run() {
+    for (const Step& s : body_.steps) {
+      Values v = step(s);
+      v.dtype = s.output.dtype;
+      v.sizes = s.output.sizes;
+      const bool exact =
+          rounding_ == Rounding::kExact && monograph::kernels::is_floating(v.dtype) && !converts(s);
+      for (Real& x : v.at) x = exact ? x : stored(x, v.dtype);
+      values_.push_back(std::move(v));
+    }
+    std::vector<Values> out;
+    for (const std::int32_t o : body_.outputs) out.push_back(values_[static_cast<std::size_t>(o)]);
+    return out;
+  }
+
+ private:
+  /// An explicit conversion rounds whatever the mode.
+  bool converts(const Step& s) const {
+    return base_name(s.op) == "_to_copy" && monograph::kernels::is_half(s.output.dtype);
+  }
+
+  const TensorDesc& desc(std::int32_t v) const {
+    const auto i = static_cast<std::size_t>(v);
+    return i < call_.inputs.size() ? call_.inputs[i] : body_.steps[i - call_.inputs.size()].output;
+  }
+
+  Values step(const Step& s) const {
+    if (s.alias >= 0) return view(s);
+    const std::string name = base_name(s.op);
+    if (name == "reshape" || name == "_unsafe_view") return tensor(s, 0);
+    if (name == "gelu") return map1(s, is_tanh(s) ? gelu_tanh : gelu_erf);
+    if (name == "bitwise_not") {
+      return map1(s, s.output.dtype == DType::kBool ? Unary([](Real x) -> Real { return x == 0; })
+                                                    : Unary([](Real x) { return -x - 1; }));
+    }
+    if (name == "where") return choose(s, 0, 1, 2);
+    if (name == "masked_fill") return choose(s, 1, 2, 0);
+    if (name == "clamp" || name == "clamp_min" || name == "clamp_max" || name == "hardtanh") {
+      return clamp(s, name);
+    }
+    if (name == "_softmax" || name == "_log_softmax" || name == "softmax" ||
+        name == "log_softmax") {
+      return softmax(s, name.find("log") != std::string::npos);
+    }
+    if (name == "layer_norm" || name == "rms_norm") return norm(s, name == "layer_norm");
+    if (name == "sum" || name == "mean" || name == "amax" || name == "amin" || name == "argmax" ||
+        name == "argmin") {
+      return reduce(s, name);
+    }
+    if (const auto f = unary().find(name); f != unary().end()) return map1(s, f->second);
+    if (const auto f = binary().find(name); f != binary().end()) return map2(s, f->second);
+    missing(s.op);
+  }
+
+  static bool is_tanh(const Step& s) {
+    const Argument* a = s.arg(1, "approximate");
+    const auto* text = a != nullptr ? std::get_if<std::string>(&a->scalar) : nullptr;
+    return text != nullptr && *text == "tanh";
+  }
+
+  /// By memory: which element of the viewed value lies where.
+  Values view(const Step& s) const {
+    const Values& from = values_[static_cast<std::size_t>(s.alias)];
+    const std::vector<std::int64_t> where = element_offsets(desc(s.alias));
+    std::map<std::int64_t, Real> memory;
+    for (std::size_t i = 0; i < where.size(); ++i) memory[where[i]] = from.at[i];
+    Values v;
+    for (const std::int64_t o : element_offsets(s.output)) v.at.push_back(memory.at(o + s.offset));
+    return v;
+  }
+
+  const Values& tensor(const Step& s, std::size_t arg) const {
+    return values_[static_cast<std::size_t>(s.args[arg].tensors.front())];
+  }
+
+  /// Argument broadcast to the step's shape.
+  std::vector<Real> operand(const Step& s, const Argument& a) const {
+    const auto n = static_cast<std::size_t>(count(s.output.sizes));
+    if (const auto* d = std::get_if<double>(&a.scalar)) return std::vector<Real>(n, *d);
+    if (const auto* i = std::get_if<std::int64_t>(&a.scalar)) {
+      return std::vector<Real>(n, static_cast<Real>(*i));
+    }
+    if (const auto* b = std::get_if<bool>(&a.scalar)) return std::vector<Real>(n, *b ? 1 : 0);
+    if (!a.is_tensor()) missing(s.op + "'s operand");
+    const Values& from = values_[static_cast<std::size_t>(a.tensors.front())];
+    TensorDesc d{from.dtype, s.output.sizes, std::vector<std::int64_t>(s.output.sizes.size(), 0)};
+    std::int64_t step = 1;
+    const std::size_t lead = d.sizes.size() - from.sizes.size();
+    for (std::size_t k = from.sizes.size(); k-- > 0;) {
+      d.strides[lead + k] = from.sizes[k] == 1 ? 0 : step;
+      step *= from.sizes[k];
+    }
+    std::vector<Real> out;
+    for (const std::int64_t o : element_offsets(d)) {
+      out.push_back(from.at[static_cast<std::size_t>(o)]);
+    }
+    return out;
+  }
+
+  Values map1(const Step& s, const std::function<Real(Real)>& f) const {
+    Values v{s.output.dtype, s.output.sizes, operand(s, s.args[0])};
+    for (Real& x : v.at) x = f(x);
+    return v;
+  }
+
+  Values map2(const Step& s, Binary f) const {
+    Values v{s.output.dtype, s.output.sizes, operand(s, s.args[0])};
+    std::vector<Real> b = operand(s, s.args.size() > 1 ? s.args[1] : Argument{});
+    if (const Argument* alpha = s.arg(2, "alpha")) {
+      const auto* d = std::get_if<double>(&alpha->scalar);
+      const auto* i = std::get_if<std::int64_t>(&alpha->scalar);
+      for (Real& x : b) x *= d != nullptr ? *d : i != nullptr ? static_cast<Real>(*i) : 1;
+    }
+    for (std::size_t i = 0; i < b.size(); ++i) v.at[i] = f(v.at[i], b[i]);
+    return v;
+  }
+
+  Values choose(const Step& s, std::size_t mask, std::size_t yes, std::size_t no) const {
+    const std::vector<Real> m = operand(s, s.args[mask]);
+    const std::vector<Real> a = operand(s, s.args[yes]);
+    Values v{s.output.dtype, s.output.sizes, operand(s, s.args[no])};
+    for (std::size_t i = 0; i < m.size(); ++i) {
+      if (m[i] != 0) v.at[i] = a[i];
+    }
+    return v;
+  }
+
+  Values clamp(const Step& s, const std::string& name) const {
+    const bool only_max = name == "clamp_max";
+    const std::string suffix = name == "hardtanh" ? "_val" : "";
+    const auto given = [](const Argument* a) {
+      return a != nullptr && (a->is_tensor() || !std::holds_alternative<std::monostate>(a->scalar));
+    };
+    Values v{s.output.dtype, s.output.sizes, operand(s, s.args[0])};
+    const Argument* low = only_max ? nullptr : s.arg(1, "min" + suffix);
+    const Argument* high = s.arg(only_max ? 1 : 2, "max" + suffix);
+    if (given(low)) {
+      const auto l = operand(s, *low);
+      for (std::size_t i = 0; i < l.size(); ++i) v.at[i] = v.at[i] < l[i] ? l[i] : v.at[i];
+    }
+    if (given(high)) {
+      const auto h = operand(s, *high);
+      for (std::size_t i = 0; i < h.size(); ++i) v.at[i] = v.at[i] > h[i] ? h[i] : v.at[i];
+    }
+    return v;
+  }
+
+  /// Calls `f` with the positions of each row of `sizes` along `dims`.
+  static void rows(const std::vector<std::int64_t>& sizes, const std::vector<bool>& reduced,
+                   const std::function<void(const std::vector<std::size_t>&)>& f) {
+    std::map<std::int64_t, std::vector<std::size_t>> by_row;
+    std::vector<std::int64_t> at(sizes.size(), 0);
+    for (std::int64_t i = 0; i < count(sizes); ++i) {
+      std::int64_t row = 0;
+      for (std::size_t d = 0; d < sizes.size(); ++d) {
+        if (!reduced[d]) row = row * sizes[d] + at[d];
+      }
+      by_row[row].push_back(static_cast<std::size_t>(i));
+      for (std::size_t d = at.size(); d-- > 0;) {
+        if (++at[d] < sizes[d]) break;
+        at[d] = 0;
+      }
+    }
+    for (const auto& [row, positions] : by_row) f(positions);
+  }
+
+  static std::vector<bool> reduced_dims(const Argument* a, std::size_t rank) {
+    std::vector<bool> reduced(rank, false);
+    std::vector<std::int64_t> dims;
+    if (a != nullptr) {
+      if (const auto* one = std::get_if<std::int64_t>(&a->scalar)) dims = {*one};
+      if (const auto* many = std::get_if<std::vector<std::int64_t>>(&a->scalar)) dims = *many;
+    }
+    for (const std::int64_t d : dims) {
+      reduced[static_cast<std::size_t>(d < 0 ? d + static_cast<std::int64_t>(rank) : d)] = true;
+    }
+    if (dims.empty()) reduced.assign(rank, true);
+    return reduced;
+  }
+
+  Values softmax(const Step& s, bool log) const {
+    const Values& x = tensor(s, 0);
+    Values v = x;
+    rows(x.sizes, reduced_dims(s.arg(1, "dim"), x.sizes.size()), [&](const auto& at) {
+      Real most = -std::numeric_limits<Real>::infinity();
+      for (const auto i : at) most = x.at[i] != x.at[i] ? x.at[i] : std::max(most, x.at[i]);
+      Real sum = 0;
+      for (const auto i : at) sum += std::exp(x.at[i] - most);
+      for (const auto i : at) {
+        v.at[i] = log ? x.at[i] - most - std::log(sum) : std::exp(x.at[i] - most) / sum;
+      }
+    });
+    return v;
+  }
+
+  Values norm(const Step& s, bool centred) const {
+    const Values& x = tensor(s, 0);
+    Values v = x;
+    const auto& shape = std::get<std::vector<std::int64_t>>(s.args[1].scalar);
+    std::vector<bool> reduced(x.sizes.size(), false);
+    for (std::size_t d = x.sizes.size() - shape.size(); d < x.sizes.size(); ++d) reduced[d] = true;
+    const Argument* weight = s.arg(2, "weight");
+    const Argument* bias = centred ? s.arg(3, "bias") : nullptr;
+    const Argument* eps = s.arg(centred ? 4 : 3, "eps");
+    const Real e = eps != nullptr ? std::get<double>(eps->scalar) : 1e-5;
+    rows(x.sizes, reduced, [&](const auto& at) {
+      Real mean = 0;
+      for (const auto i : at) mean += centred ? x.at[i] : 0;
+      mean /= static_cast<Real>(at.size());
+      Real square = 0;
+      for (const auto i : at) square += (x.at[i] - mean) * (x.at[i] - mean);
+      const Real scale = 1 / std::sqrt(square / static_cast<Real>(at.size()) + e);
+      for (std::size_t k = 0; k < at.size(); ++k) {
+        Real y = (x.at[at[k]] - mean) * scale;
+        if (weight != nullptr && weight->is_tensor()) {
+          y *= values_[static_cast<std::size_t>(weight->tensors[0])].at[k];
+        }
+        if (bias != nullptr && bias->is_tensor()) {
+          y += values_[static_cast<std::size_t>(bias->tensors[0])].at[k];
+        }
+        v.at[at[k]] = y;
+      }
+    });
+    return v;
+  }
+
+  static Real reduced_value(const Values& x, const std::vector<std::size_t>& at,
+                            const std::string& name) {
+    Real sum = 0;
+    std::size_t best = 0;
+    const bool largest = name == "amax" || name == "argmax";
+    for (std::size_t k = 0; k < at.size(); ++k) {
+      const Real v = x.at[at[k]];
+      const Real b = x.at[at[best]];
+      sum += v;
+      if (b == b && (v != v || (largest ? v > b : v < b))) best = k;
+    }
+    if (name == "sum") return sum;
+    if (name == "mean") return sum / static_cast<Real>(at.size());
+    if (name == "argmax" || name == "argmin") return static_cast<Real>(best);
+    return x.at[at[best]];
+  }
+
+  Values reduce(const Step& s, const std::string& name) const {
+    const Values& x = tensor(s, 0);
+    Values v;
+    rows(x.sizes, reduced_dims(s.arg(1, "dim"), x.sizes.size()),
+         [&](const auto& at) { v.at.push_back(reduced_value(x, at, name)); });
+    return v;
+  }
+
+  const Call& call_;
+  const Body& body_;
+  Rounding rounding_;
+  std::vector<Values> values_;
+};
+
+Real unit(DType dtype) {
+  switch (dtype) {
+    case DType::kF16:
+      return 0x1p-11L;
+    case DType::kBF16:
+      return 0x1p-8L;
+    case DType::kF32:
+      return 0x1p-24L;
+    case DType::kF64:
+      return 0x1p-53L;
+    default:
+      return 0;
+  }
+}
+
+}  // namespace
+
+std::vector<Values> reference(const Call& call, const std::vector<Values>& inputs,
+                              Rounding rounding) {
+  const Body own = call.body ? Body{} : monograph::kernels::fusion::body_of(call);
+  return Interpreter(call, call.body ? *call.body : own, inputs, rounding).run();
+}
+
+std::string compare(const Values& got, const Values& exact, const Values& eager) {
+  Real ours = 0;
+  Real theirs = 0;
+  Real size = 0;
+  Real worst = 0;
+  std::size_t worst_at = 0;
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < got.at.size(); ++i) {
+    const Real want = stored(exact.at[i], got.dtype);
+    const bool eager_odd = !std::isfinite(eager.at[i]) || !std::isfinite(want);
+    if (eager_odd &&
+        (std::isnan(got.at[i]) == std::isnan(want) && (std::isnan(want) || got.at[i] == want))) {
+      continue;
+    }
+    // Where intermediate results overflow in eager, either answer will do.
+    const bool both = std::isnan(got.at[i]) ? std::isnan(eager.at[i]) : got.at[i] == eager.at[i];
+    if (eager_odd && both) continue;
+    if (eager_odd || !std::isfinite(got.at[i])) {
+      return fmt::format("element {}: {} instead of {} (eager {})", i, double(got.at[i]),
+                         double(want), double(eager.at[i]));
+    }
+    const Real error = std::fabs(got.at[i] - exact.at[i]);
+    ours += error * error;
+    theirs += (eager.at[i] - exact.at[i]) * (eager.at[i] - exact.at[i]);
+    size = std::max(size, std::fabs(exact.at[i]));
+    if (error > worst) {
+      worst = error;
+      worst_at = i;
+    }
+    ++n;
+  }
+  if (n == 0) return {};
+  const Real factor = monograph::kernels::is_half(got.dtype) ? 3 : 2;
+  ours = std::sqrt(ours / static_cast<Real>(n));
+  // Approximate functions of the device are good to a few units in the last place.
+  const Real floor = 4 * unit(got.dtype == DType::kF64 ? DType::kF64 : got.dtype) * size;
+  const Real allowed = std::max(factor * std::sqrt(theirs / static_cast<Real>(n)), floor);
+  if (ours <= allowed && worst <= 16 * std::max(allowed, floor)) return {};
+  return fmt::format(
+      "root mean square error {:.3g}, allowed {:.3g}; element {}: {} instead of {} (eager {})",
+      double(ours), double(allowed), worst_at, double(got.at[worst_at]), double(exact.at[worst_at]),
+      double(eager.at[worst_at]));
+}
+
+}  // namespace kernels_test

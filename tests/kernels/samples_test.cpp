@@ -1,0 +1,81 @@
+// Every registered kernel on the samples that its definition gives: results against long double,
+// bit-identical in every order of blocks and threads, nothing else written.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "kernels/registry.h"
+#include "tests/kernels/device.h"
+#include "tests/kernels/reference.h"
+
+namespace kernels_test {
+namespace {
+
+using monograph::kernels::Definition;
+using monograph::kernels::definitions;
+using monograph::kernels::Match;
+
+std::string describe(const Call& call) {
+  std::string s = call.op;
+  const auto add = [&s](const TensorDesc& t) {
+    s += fmt::format(" {}[", monograph::kernels::dtype_name(t.dtype));
+    for (std::size_t d = 0; d < t.sizes.size(); ++d) {
+      s += fmt::format("{}{}:{}", d == 0 ? "" : ",", t.sizes[d], t.strides[d]);
+    }
+    s += "]";
+  };
+  for (const TensorDesc& t : call.inputs) add(t);
+  s += " ->";
+  for (const TensorDesc& t : call.outputs) add(t);
+  return s;
+}
+
+/// Definitions whose operators this file has a reference for; others have tests of their own.
+std::vector<std::string> names() {
+  std::vector<std::string> out;
+  for (const Definition& d : definitions()) {
+    if (d.expand || d.name.rfind("fused_", 0) == 0) out.push_back(d.name);
+  }
+  return out;
+}
+
+class Samples : public testing::TestWithParam<std::string> {};
+
+void check(const Definition& definition, const Call& call, Fill fill, std::mt19937_64& random) {
+  SCOPED_TRACE(describe(call));
+  const Match match = definition.match(call, virtual_target());
+  ASSERT_TRUE(match.instance) << match.reason;
+  std::vector<Values> inputs;
+  for (const TensorDesc& d : call.inputs) inputs.push_back(random_values(d, fill, random));
+  const auto exact = reference(call, inputs, Rounding::kExact);
+  const auto eager = reference(call, inputs, Rounding::kEager);
+  std::vector<std::vector<std::byte>> first;
+  for (const std::uint64_t seed : {0, 1, 7}) {
+    const Outcome out = run(*match.instance, call, inputs, {.seed = seed, .repeats = 2});
+    ASSERT_EQ(out.fault, "");
+    for (std::size_t o = 0; o < out.outputs.size(); ++o) {
+      ASSERT_EQ(compare(out.outputs[o], exact[o], eager[o]), "") << "output " << o;
+    }
+    if (first.empty()) first = out.bytes;
+    ASSERT_EQ(out.bytes, first) << "another order of threads gives another result";
+  }
+}
+
+TEST_P(Samples, AgreeWithTheReference) {
+  const Definition* d = monograph::kernels::find_definition(GetParam());
+  ASSERT_NE(d, nullptr);
+  ASSERT_TRUE(d->samples) << "a definition without samples can't be checked";
+  std::mt19937_64 random(std::random_device{}());
+  for (const Call& call : d->samples()) check(*d, call, Fill::kNormal, random);
+}
+
+TEST_P(Samples, TreatExtremesAsTheReference) {
+  const Definition* d = monograph::kernels::find_definition(GetParam());
+  std::mt19937_64 random(std::random_device{}());
+  for (const Call& call : d->samples()) check(*d, call, Fill::kExtremes, random);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, Samples, testing::ValuesIn(names()),
+                         [](const auto& p) { return p.param; });
+
+}  // namespace
+}  // namespace kernels_test

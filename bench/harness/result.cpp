@@ -21,8 +21,11 @@ json summary_json(const std::vector<double>& series) {
 }
 
 json contender_json(const ContenderResult& c) {
-  json j{
-      {"name", c.name}, {"status", c.status}, {"reason", c.reason}, {"prepare_ms", c.prepare_ms}};
+  json j = json::object();
+  j["name"] = c.name;
+  j["status"] = c.status;
+  j["reason"] = c.reason;
+  j["prepare_ms"] = c.prepare_ms;
   if (c.status == "missing") return j;
   j["max_abs_diff"] = c.check.max_abs_diff;
   j["rmse"] = c.check.rmse;

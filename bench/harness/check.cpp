@@ -1,9 +1,11 @@
 #include "bench/harness/check.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/isnan.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>

@@ -6,7 +6,7 @@
 #include <monograph/compiled_module.h>
 
 #include <filesystem>
-#include <thread>
+#include <limits>
 
 #include "bench/harness/contender.h"
 
@@ -19,6 +19,13 @@ std::vector<at::Tensor> to_cpu(const std::vector<at::Tensor>& tensors) {
   for (const auto& tensor : tensors)
     copies.push_back(tensor.to(at::kCPU, tensor.scalar_type(), false, true));
   return copies;
+}
+
+template <class O>
+void declare_state(O& options, const ModelCase& model) {
+  if constexpr (requires { options.mutable_state; }) {
+    options.mutable_state.assign(model.state.begin(), model.state.end());
+  }
 }
 
 class NoClock final : public DeviceClock {
@@ -60,7 +67,7 @@ class Ours final : public Contender {
         clock_(make_clock(model.inputs.front().device())),
         options_(std::move(options)) {
     options_.name = name_;
-    options_.mutable_state.assign(model.state.begin(), model.state.end());
+    declare_state(options_, model);
   }
 
   std::string name() const override { return name_; }

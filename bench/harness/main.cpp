@@ -1,5 +1,6 @@
 // monograph_bench: times models on Monograph beside their peers.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <monograph/error.h>
 #include <monograph/version.h>
 #include <sys/utsname.h>
@@ -7,6 +8,8 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>

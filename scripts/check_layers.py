@@ -26,11 +26,13 @@ ROOMS = {
     "runtime/base": set(),
     "capture/ir": BASE,
     "capture/passes": BASE | {"capture/ir"},
-    "capture/import": BASE | {"capture/ir", "capture/trace/convert.h"},
+    "capture/import": BASE | {"capture/ir", "capture/trace/arguments.h", "capture/trace/convert.h",
+                              "capture/trace/origin.h", "capture/trace/program_impl.h"},
     "capture/trace": BASE | {"capture/ir", "capture/passes", "capture/import/safetensors.h"},
     "runtime/plan": BASE,
     "kernels": BASE,
     "runtime/lower": BASE | {"capture/ir", "runtime/plan", "kernels"},
+    "runtime/dump": BASE | {"capture/ir", "runtime/plan", "runtime/lower"},
     "runtime/exec": BASE | {"capture/ir", "runtime/plan", "runtime/lower",
                             "capture/trace/dispatch_key.h"},
     # Importers and back ends share the tracer's translation of types and arguments; replay asks
@@ -57,7 +59,7 @@ DEVICE_ROOTS = {
 TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
 CUDA = re.compile(r"^(cuda\w*|cublas\w*|cudnn\w*|nvrtc|nvJitLink|driver_types)\.h$|^(ATen|c10|torch)/.*cuda")
 NO_TORCH = ("runtime/base", "capture/ir", "capture/passes", "runtime/plan", "runtime/lower",
-            "runtime/cuda", "kernels")
+            "runtime/dump", "runtime/cuda", "kernels")
 SEES_CUDA = ("runtime/cuda", "runtime/cuda/aten", "kernels", "tests", "bench")
 
 # Text that has no place here, with why. Markers are split so that this file passes.

@@ -1,23 +1,26 @@
 #!/usr/bin/env python3
-"""Writes a C++ file holding the text of kernel sources under the names they are included by.
+"""Writes a C++ file holding the text of files, by default kernel sources, under the names they are
+included by.
 
-usage: embed_sources.py OUTPUT SOURCE...
+usage: embed_sources.py [--header HEADER] [--namespace NAMESPACE] OUTPUT SOURCE...
 
-Device headers keep "mg/" in their name; kernel sources go by their bare file name.
+HEADER declares embedded_source and embedded_names in NAMESPACE. Device headers keep "mg/" in their
+name; other files go by their bare file name.
 """
 
+import argparse
 import pathlib
 import sys
 
-HEAD = """// Generated from kernels/; do not edit.
+HEAD = """// Generated; do not edit.
 #include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "kernels/registry.h"
+#include "@HEADER@"
 
-namespace monograph::kernels {
+namespace @NAMESPACE@ {
 namespace {
 
 const std::map<std::string, std::string, std::less<>>& files() {
@@ -40,28 +43,37 @@ std::vector<std::string> embedded_names() {
   return names;
 }
 
-}  // namespace monograph::kernels
+}  // namespace @NAMESPACE@
 """
 
 
 def literal(text: str) -> str:
-    """`text` as adjacent string literals, one a line."""
-    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
+    """`text` as adjacent string literals, one a line; question marks escaped, for no trigraphs."""
+    escapes = {"\\": "\\\\", "?": "\\?", '"': '\\"', "\n": "\\n", "\t": "\\t"}
     lines = text.splitlines(keepends=True) or [""]
     return "\n".join('     "' + "".join(escapes.get(c, c) for c in line) + '"' for line in lines)
 
 
-def main(output: str, sources: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--header", default="kernels/registry.h")
+    parser.add_argument("--namespace", default="monograph::kernels")
+    parser.add_argument("output")
+    parser.add_argument("sources", nargs="+")
+    arguments = parser.parse_args()
     entries = {}
-    for source in sources:
+    for source in arguments.sources:
         path = pathlib.Path(source)
         name = f"mg/{path.name}" if path.parent.name == "mg" else path.name
         if name in entries:
-            sys.exit(f"two kernel sources are named {name}")
+            sys.exit(f"two sources are named {name}")
         entries[name] = path.read_text(encoding="utf-8")
     body = "".join(f'    {{"{name}",\n{literal(entries[name])}}},\n' for name in sorted(entries))
-    pathlib.Path(output).write_text(HEAD + body + TAIL, encoding="utf-8")
+    head, tail = (
+        part.replace("@HEADER@", arguments.header).replace("@NAMESPACE@", arguments.namespace)
+        for part in (HEAD, TAIL))
+    pathlib.Path(arguments.output).write_text(head + body + tail, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main()

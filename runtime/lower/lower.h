@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "capture/ir/graph.h"
@@ -19,6 +20,7 @@ enum class LaunchKind : std::uint8_t {
   kLibrary,  ///< cuBLASLt or cuDNN call
   kFusion,   ///< the node's named subgraph, by a generated kernel or op by op
 };
+std::string_view launch_kind_name(LaunchKind kind) noexcept;  ///< "aten", "kernel", ...
 
 /// One thing to run. `node` stays owned by the graph that was lowered.
 struct Launch {

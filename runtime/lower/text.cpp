@@ -5,9 +5,8 @@
 #include "runtime/lower/lower.h"
 
 namespace monograph::lower {
-namespace {
 
-std::string_view kind_name(LaunchKind kind) {
+std::string_view launch_kind_name(LaunchKind kind) noexcept {
   switch (kind) {
     case LaunchKind::kAten:
       return "aten";
@@ -20,6 +19,8 @@ std::string_view kind_name(LaunchKind kind) {
   }
   return "unknown";
 }
+
+namespace {
 
 std::string names(const std::vector<const ir::Node*>& nodes) {
   std::string s = "(";
@@ -36,7 +37,7 @@ std::string text(const Lowered& lowered) {
   std::string s = "lowered {\n  inputs=" + names(lowered.inputs) + "\n";
   for (const Launch& l : lowered.launches) {
     s += "  l" + std::to_string(l.id) + " = %" + l.node->name() + " : " + l.node->target();
-    s += " by " + std::string(kind_name(l.kind));
+    s += " by " + std::string(launch_kind_name(l.kind));
     if (!l.implementation.empty()) s += " " + l.implementation;
     if (!l.reason.empty()) s += " (" + l.reason + ")";
     s += "\n";

@@ -294,7 +294,9 @@ class Verifier {
       for (const Value& v : w->values()) {
         if (v.storage == kNoStorage) fail(node, "writes %" + w->name() + ", which is undefined");
         const Storage& s = graph_.storage(v.storage);
-        if (s.kind != StorageKind::kIntermediate && s.kind != StorageKind::kState) {
+        // A fusion may write an argument; its calls say so, and what they give it is checked there.
+        const bool argument = s.kind == StorageKind::kInput && depth_ > 1;
+        if (s.kind != StorageKind::kIntermediate && s.kind != StorageKind::kState && !argument) {
           fail(node, "writes %" + w->name() + " in the " + std::string(storage_kind_name(s.kind)) +
                          " storage " + quoted(s.name));
         }
@@ -333,6 +335,11 @@ class Verifier {
         fail(node, "argument " + std::to_string(i) + " of a fusion must be a tensor");
       }
       check_like(node, "argument " + std::to_string(i), arg.node()->type(), inputs[i]->type());
+      const auto& writes = node.writes();
+      if (is_written(sub, inputs[i]->storage()) &&
+          std::find(writes.begin(), writes.end(), arg.node()) == writes.end()) {
+        fail(node, "its subgraph writes argument " + std::to_string(i) + ", which it doesn't say");
+      }
     }
     std::vector<const Node*> outputs;
     for (const Arg& a : sub.output_node()->args()) collect_outputs(node, a, outputs);
@@ -340,6 +347,17 @@ class Verifier {
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       check_like(node, "result " + std::to_string(i), node.values()[i].type, outputs[i]->type());
     }
+  }
+
+  static bool is_written(const Graph& graph, StorageId id) {
+    for (const auto& node : graph.nodes()) {
+      for (const Node* target : node->writes()) {
+        for (const Value& v : target->values()) {
+          if (v.storage == id) return true;
+        }
+      }
+    }
+    return false;
   }
 
   void collect_outputs(const Node& node, const Arg& arg, std::vector<const Node*>& outputs) const {

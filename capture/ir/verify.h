@@ -17,8 +17,11 @@ namespace monograph::ir {
 ///  - placeholders have storages and targets of their own; get_attr nodes of one target read the
 ///    same tensor;
 ///  - aliases only of storages defined earlier; getitem's index in range, type equal to element;
-///  - writes are arguments of the call, and only intermediate or state storages are written;
-///  - a fusion's call matches its subgraph's placeholders and outputs in count, dtype and sizes.
+///  - writes are arguments of the call, and only intermediate or state storages are written, in a
+///    subgraph also those of placeholders;
+///  - a fusion's call matches its subgraph's placeholders and outputs in count, dtype and sizes,
+///  and
+///    writes the arguments that its subgraph writes.
 void verify(const Graph& graph);
 
 }  // namespace monograph::ir

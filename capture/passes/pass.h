@@ -26,6 +26,10 @@ class ConstantEvaluator {
   /// Runs `node`, whose tensor arguments are all get_attr nodes, and keeps its results as new
   /// named constants. nullopt: declined (too large, random, unknown operator); the graph stays.
   virtual std::optional<std::vector<FoldedConstant>> evaluate(const ir::Node& node) = 0;
+  /// As `evaluate`, for weights put together in other memory of the same size: no limit on size.
+  virtual std::optional<std::vector<FoldedConstant>> evaluate_packed(const ir::Node& node) {
+    return evaluate(node);
+  }
   /// The constant `attr` from an earlier `evaluate` is no longer wanted: nothing in the graph reads
   /// it. An evaluator may free it or, as by default, leave that to whoever collects the weights.
   virtual void discard(const std::string& attr) { static_cast<void>(attr); }
@@ -62,6 +66,9 @@ std::vector<std::string> registered_passes();  ///< sorted by name
 
 /// The ordered list that capture runs.
 const std::vector<std::string>& default_pipeline();
+/// The list for back ends that run fusions with kernels of their own. Arithmetic may be reordered
+/// within a fusion, and weights are put together; see docs/fusion.md.
+const std::vector<std::string>& fused_pipeline();
 
 /// Called after each pass that changed the graph (and before the first, with an empty report).
 using Observer = std::function<void(const ir::Graph&, const PassReport&)>;

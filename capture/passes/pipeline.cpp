@@ -45,6 +45,24 @@ const std::vector<std::string>& default_pipeline() {
   return names;
 }
 
+const std::vector<std::string>& fused_pipeline() {
+  // Patterns are looked for once linear layers have their usual form, and before anything is folded
+  // that tells how a mask was made. Layers are packed when nothing unused looks at their weights.
+  // Outputs get storages of their own before fusions take in the copies. Attention and products
+  // come first among fusions, since they decide what pointwise work goes where.
+  static const std::vector<std::string> names{"dead_code",        "remove_noops",
+                                              "functionalize",    "remove_noops",
+                                              "canonical_linear", "common_subexpressions",
+                                              "attention",        "rms_norm",
+                                              "fold_batch_norm",  "dead_code",
+                                              "pack_linears",     "constant_folding",
+                                              "dead_code",        "materialize_outputs",
+                                              "fuse_attention",   "fuse_linear",
+                                              "fuse_reductions",  "fuse_pointwise",
+                                              "dead_code"};
+  return names;
+}
+
 std::vector<PassReport> run_passes(ir::Graph& graph, const std::vector<std::string>& names,
                                    PassContext& context, const Observer& observer) {
   std::vector<const Pass*> passes;

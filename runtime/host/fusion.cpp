@@ -139,7 +139,10 @@ BoundLaunch bind_fusion(const ir::Node& call, const ir::Graph& subgraph, Scope& 
   const std::vector<at::Tensor> leaves = output_leaves(subgraph, *inner.scope);
   const std::vector<at::Tensor>& results = outer.of(call);
   for (std::size_t i = 0; i < results.size(); ++i) {
-    if (results[i].defined()) inner.copies.emplace_back(leaves.at(i), results[i]);
+    // An argument that was written and is a result too is where it belongs already.
+    const bool there = results[i].defined() && results[i].is_alias_of(leaves.at(i)) &&
+                       results[i].storage_offset() == leaves.at(i).storage_offset();
+    if (results[i].defined() && !there) inner.copies.emplace_back(leaves.at(i), results[i]);
   }
   return {std::make_unique<FusionStep>(std::move(inner)), call.name(), std::move(allocating)};
 }

@@ -119,13 +119,34 @@ class Checker {
   bool started_ = false;
 };
 
+bool within(const std::vector<double>& a, const std::vector<double>& b, double tolerance) {
+  double largest = 0;
+  for (const double x : a) largest = std::max(largest, std::abs(x));
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](double x, double y) {
+    return std::abs(x - y) <= tolerance * largest;  // false for NaN
+  });
+}
+
+bool within(const Outcome& a, const Outcome& b, double tolerance) {
+  if (tolerance == 0) return a.outputs == b.outputs && a.state == b.state;
+  const auto alike = [tolerance](const Tensor& s, const Tensor& t) {
+    return s.sizes == t.sizes && within(s.elements, t.elements, tolerance);
+  };
+  return std::equal(a.outputs.begin(), a.outputs.end(), b.outputs.begin(), b.outputs.end(),
+                    alike) &&
+         std::equal(a.state.begin(), a.state.end(), b.state.begin(), b.state.end(),
+                    [tolerance](const auto& s, const auto& t) {
+                      return s.first == t.first && within(s.second, t.second, tolerance);
+                    });
+}
+
 AssertionResult same_results(const ir::Graph& before, const ir::Graph& after,
-                             const std::vector<Contents*>& contents) {
+                             const std::vector<Contents*>& contents, double tolerance) {
   for (std::size_t i = 0; i < contents.size(); ++i) {
     const Outcome was = interpret(before, *contents[i], 17 + i);
     const Outcome is = interpret(after, *contents[i], 99 + i);
-    if (was.outputs != is.outputs) return AssertionFailure() << "the outputs differ";
-    if (was.state != is.state) return AssertionFailure() << "the state differs";
+    if (!within(was, is, tolerance))
+      return AssertionFailure() << "the outputs differ, or the state";
   }
   return AssertionSuccess();
 }
@@ -145,7 +166,7 @@ AssertionResult settled(ir::Graph& graph, const std::vector<std::string>& passes
 }
 
 AssertionResult run_and_check(const std::vector<std::string>& passes, std::string_view source,
-                              bool expect_change) {
+                              bool expect_change, double tolerance) {
   ir::Graph graph = ir::parse(source);
   ir::verify(graph);
   const ir::Graph before = graph.clone();
@@ -167,15 +188,16 @@ AssertionResult run_and_check(const std::vector<std::string>& passes, std::strin
   } else if (const AssertionResult r = file_check(output, source); !r) {
     return failed(r);
   }
-  if (const AssertionResult r = same_results(before, graph, contents); !r) return failed(r);
+  if (const AssertionResult r = same_results(before, graph, contents, tolerance); !r)
+    return failed(r);
   if (const AssertionResult r = settled(graph, passes, context); !r) return failed(r);
   return AssertionSuccess();
 }
 
 AssertionResult guarded(const std::vector<std::string>& passes, std::string_view source,
-                        bool expect_change) {
+                        bool expect_change, double tolerance = 0) {
   try {
-    return run_and_check(passes, source, expect_change);
+    return run_and_check(passes, source, expect_change, tolerance);
   } catch (const std::exception& e) {
     return AssertionFailure() << e.what() << "\nin\n" << source;
   }
@@ -191,6 +213,11 @@ AssertionResult file_check(std::string_view output, std::string_view source) {
 
 AssertionResult transforms(const std::vector<std::string>& passes, std::string_view source) {
   return guarded(passes, source, true);
+}
+
+AssertionResult transforms_within(double tolerance, const std::vector<std::string>& passes,
+                                  std::string_view source) {
+  return guarded(passes, source, true, tolerance);
 }
 
 AssertionResult unchanged(const std::vector<std::string>& passes, std::string_view source) {

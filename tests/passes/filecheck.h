@@ -33,6 +33,12 @@ namespace monograph::passes::testing {
 ::testing::AssertionResult transforms(const std::vector<std::string>& passes,
                                       std::string_view source);
 
+/// As `transforms`, for passes that reorder arithmetic: results may differ by `tolerance` of the
+/// largest element.
+::testing::AssertionResult transforms_within(double tolerance,
+                                             const std::vector<std::string>& passes,
+                                             std::string_view source);
+
 /// As `transforms`, with the graph expected to stay exactly as it is (CHECK lines not needed).
 ::testing::AssertionResult unchanged(const std::vector<std::string>& passes,
                                      std::string_view source);

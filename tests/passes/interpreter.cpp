@@ -173,12 +173,198 @@ Tensor sum(const Node& node, std::vector<Tensor> in, double sign,
   return pointwise(in, sizes, [=](const std::vector<double>& v) { return v[0] + scale * v[1]; });
 }
 
+Tensor softmax(const Tensor& x) {
+  Tensor out = x;
+  const auto n = static_cast<std::size_t>(x.sizes.back());
+  for (std::size_t row = 0; row < x.elements.size(); row += n) {
+    double* p = out.elements.data() + row;
+    const double top = *std::max_element(p, p + n);
+    double total = 0;
+    for (std::size_t i = 0; i < n; ++i) total += p[i] = std::exp(p[i] - top);
+    for (std::size_t i = 0; i < n; ++i) p[i] /= total;
+  }
+  return out;
+}
+
+Tensor mean(const Node& node, const Tensor& x, const std::vector<std::int64_t>& sizes) {
+  if (node.args().at(1) != Arg(Arg::List{Arg(-1)})) throw std::logic_error("mean over what?");
+  const auto n = static_cast<std::size_t>(x.sizes.back());
+  Tensor out{sizes, {}};
+  for (std::size_t row = 0; row < x.elements.size(); row += n) {
+    double total = 0;
+    for (std::size_t i = 0; i < n; ++i) total += x.elements[row + i];
+    out.elements.push_back(total / static_cast<double>(n));
+  }
+  return out;
+}
+
+Tensor rms_norm(const Node& node, const std::vector<Tensor>& in) {
+  Tensor out = in.at(0);
+  const auto n = static_cast<std::size_t>(out.sizes.back());
+  for (std::size_t i = 0; i < out.elements.size(); i += n) {
+    double total = 0;
+    for (std::size_t k = 0; k < n; ++k) total += out.elements[i + k] * out.elements[i + k];
+    const double factor =
+        1 / std::sqrt(total / static_cast<double>(n) + node.args().at(3).as<double>());
+    for (std::size_t k = 0; k < n; ++k) {
+      out.elements[i + k] *= factor * (in.size() > 1 ? in[1].elements[k] : 1);
+    }
+  }
+  return out;
+}
+
+/// Along one dimension: blocks of the parts in turn.
+Tensor concatenated(const Node& node, const std::vector<Tensor>& in,
+                    const std::vector<std::int64_t>& sizes) {
+  std::int64_t dim = node.args().size() > 1 ? node.args()[1].as<std::int64_t>() : 0;
+  if (dim < 0) dim += static_cast<std::int64_t>(sizes.size());
+  std::int64_t outer = 1;
+  for (std::int64_t d = 0; d < dim; ++d) outer *= sizes[static_cast<std::size_t>(d)];
+  Tensor out{sizes, {}};
+  for (std::int64_t i = 0; i < outer; ++i) {
+    for (const Tensor& t : in) {
+      const auto block = static_cast<std::ptrdiff_t>(t.elements.size()) / outer;
+      out.elements.insert(out.elements.end(), t.elements.begin() + i * block,
+                          t.elements.begin() + (i + 1) * block);
+    }
+  }
+  return out;
+}
+
+/// softmax(q k^T * scale + mask) v, [B,H,Tq,D]; the mask is bool where it is made of 0 and 1 only.
+Tensor attend(const Node& node, const std::vector<Tensor>& in,
+              const std::vector<std::int64_t>& sizes) {
+  const Tensor &q = in.at(0), &k = in.at(1), &v = in.at(2);
+  const std::int64_t tq = q.sizes[2], tk = k.sizes[2], d = q.sizes[3], dv = v.sizes[3];
+  const Arg* given = node.kwarg("scale");
+  const double scale = given != nullptr && given->is<double>()
+                           ? given->as<double>()
+                           : 1 / std::sqrt(static_cast<double>(d));
+  const bool causal = node.args().size() > 5 && node.args()[5] == Arg(true);
+  const bool has_mask = in.size() > 3;
+  const bool keeps = has_mask && node_arg(node, 3)->type().dtype == DType::kBool;
+  const Tensor mask = has_mask ? broadcast(in[3], {q.sizes[0], q.sizes[1], tq, tk}) : Tensor{};
+  Tensor out{sizes, {}};
+  const std::int64_t heads = q.sizes[1], group = heads / k.sizes[1];
+  for (std::int64_t row = 0; row < q.sizes[0] * heads * tq; ++row) {
+    const std::int64_t h = row / tq, t = row % tq;
+    const std::int64_t kv = h / heads * k.sizes[1] + h % heads / group;
+    Tensor scores{{tk}, {}};
+    for (std::int64_t j = 0; j < tk; ++j) {
+      double s = 0;
+      for (std::int64_t i = 0; i < d; ++i) {
+        s += q.elements[static_cast<std::size_t>(row * d + i)] *
+             k.elements[static_cast<std::size_t>((kv * tk + j) * d + i)];
+      }
+      s *= scale;
+      const double m = has_mask ? mask.elements[static_cast<std::size_t>(row * tk + j)] : 0;
+      if ((keeps && m == 0) || (causal && j > t)) s = -HUGE_VAL;
+      scores.elements.push_back(has_mask && !keeps ? s + m : s);
+    }
+    scores = softmax(scores);
+    for (std::int64_t i = 0; i < dv; ++i) {
+      double sum = 0;
+      for (std::int64_t j = 0; j < tk; ++j) {
+        sum += scores.elements[static_cast<std::size_t>(j)] *
+               v.elements[static_cast<std::size_t>((kv * tk + j) * dv + i)];
+      }
+      out.elements.push_back(sum);
+    }
+  }
+  return out;
+}
+
 Tensor filled(const std::vector<std::int64_t>& sizes, double value) {
   return {sizes, std::vector<double>(static_cast<std::size_t>(count(sizes)), value)};
 }
 
+/// Of one pixel by one, the weight being [N, C, 1, 1].
+Tensor convolved(const Node&, const std::vector<Tensor>& in,
+                 const std::vector<std::int64_t>& sizes) {
+  const Tensor &x = in.at(0), &w = in.at(1);
+  const std::int64_t channels = x.sizes[1], pixels = x.sizes[2] * x.sizes[3];
+  Tensor out{sizes, {}};
+  for (std::int64_t i = 0; i < count(sizes); ++i) {
+    const std::int64_t n = i / pixels % sizes[1], b = i / pixels / sizes[1];
+    double sum = in.size() > 2 ? in[2].elements[static_cast<std::size_t>(n)] : 0;
+    for (std::int64_t c = 0; c < channels; ++c) {
+      sum += w.elements.at(static_cast<std::size_t>(n * channels + c)) *
+             x.elements[static_cast<std::size_t>((b * channels + c) * pixels + i % pixels)];
+    }
+    out.elements.push_back(sum);
+  }
+  return out;
+}
+
+/// x, gamma, beta, mean, variance; the variance made positive.
+Tensor normed(const Node& node, const std::vector<Tensor>& in,
+              const std::vector<std::int64_t>& sizes) {
+  const double eps = node.args().at(7).as<double>();
+  Tensor out = in.at(0);
+  const std::int64_t pixels = sizes[2] * sizes[3];
+  for (std::int64_t i = 0; i < count(sizes); ++i) {
+    const auto c = static_cast<std::size_t>(i / pixels % sizes[1]);
+    double& x = out.elements[static_cast<std::size_t>(i)];
+    x = (x - in.at(3).elements[c]) / std::sqrt(in.at(4).elements[c] + eps) * in.at(1).elements[c] +
+        in.at(2).elements[c];
+  }
+  return out;
+}
+
 using Kernel = std::function<Tensor(const Node&, const std::vector<Tensor>&,
                                     const std::vector<std::int64_t>& sizes)>;
+
+/// Operators that whole layers are made of.
+const std::map<std::string_view, Kernel>& layer_kernels() {
+  using Sizes = std::vector<std::int64_t>;
+  using In = std::vector<Tensor>;
+  static const std::map<std::string_view, Kernel> all{
+      {"cat", concatenated},
+      {"div",
+       [](const Node& n, const In& in, const Sizes& s) {
+         In both = in;
+         if (in.size() == 1) both.push_back(filled({}, number(n.args().at(1))));
+         return pointwise(both, s, [](const auto& v) { return v[0] / v[1]; });
+       }},
+      {"rsqrt",
+       [](const Node&, const In& in, const Sizes& s) {
+         return pointwise(in, s, [](const auto& v) { return 1 / std::sqrt(v[0]); });
+       }},
+      {"pow",
+       [](const Node& n, const In& in, const Sizes& s) {
+         In both = in;
+         if (in.size() == 1) both.push_back(filled({}, number(n.args().at(1))));
+         return pointwise(both, s, [](const auto& v) { return std::pow(v[0], v[1]); });
+       }},
+      {"mean", [](const Node& n, const In& in, const Sizes& s) { return mean(n, in.at(0), s); }},
+      {"softmax", [](const Node&, const In& in, const Sizes&) { return softmax(in.at(0)); }},
+      {"_softmax", [](const Node&, const In& in, const Sizes&) { return softmax(in.at(0)); }},
+      {"rms_norm", [](const Node& n, const In& in, const Sizes&) { return rms_norm(n, in); }},
+      {"scaled_dot_product_attention", attend},
+      {"bitwise_not",
+       [](const Node&, const In& in, const Sizes& s) {
+         return pointwise(in, s, [](const auto& v) { return v[0] == 0 ? 1.0 : 0.0; });
+       }},
+      {"masked_fill",
+       [](const Node& n, const In& in, const Sizes& s) {
+         const double value = number(n.args().at(2));
+         return pointwise(in, s, [value](const auto& v) { return v[1] != 0 ? value : v[0]; });
+       }},
+      {"tril",
+       [](const Node&, const In& in, const Sizes&) {
+         Tensor out = in.at(0);
+         const std::int64_t n = out.sizes.back();
+         for (std::int64_t i = 0; i < static_cast<std::int64_t>(out.elements.size()); ++i) {
+           if (i % n > i / n % out.sizes[out.sizes.size() - 2]) {
+             out.elements[static_cast<std::size_t>(i)] = 0;
+           }
+         }
+         return out;
+       }},
+      {"conv2d", convolved},
+      {"batch_norm", normed}};
+  return all;
+}
 
 const std::map<std::string_view, Kernel>& kernels() {
   using Sizes = std::vector<std::int64_t>;
@@ -340,8 +526,34 @@ std::vector<Tensor> Machine::operands(const Node& node) const {
   return in;
 }
 
+void Machine::fusion(const Node& node) {
+  const ir::Graph& body = *graph_.subgraph(std::string_view(node.target()).substr(7));
+  const std::vector<Node*> inputs = body.placeholders();
+  Contents contents(0);
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const ir::Storage& storage = body.storage(inputs[i]->storage());
+    Memory memory(static_cast<std::size_t>(storage.nbytes));
+    const Tensor given = read(node.args()[i].node()->value());
+    for_each_element(inputs[i]->type(),
+                     [&](std::size_t k, std::size_t at) { memory.at(at) = given.elements[k]; });
+    contents.set(storage.name, std::move(memory));
+  }
+  Machine machine(body, contents, poison_ = scramble(poison_));
+  machine.run();
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const auto& writes = node.writes();
+    if (std::find(writes.begin(), writes.end(), node.args()[i].node()) == writes.end()) continue;
+    write(node.args()[i].node()->value(), machine.read(inputs[i]->value()));
+  }
+  const std::vector<Node*> leaves = ir::output_leaves(body);
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    write(node.values()[i], machine.read(leaves[i]->value()));
+  }
+}
+
 void Machine::call(const Node& node) {
   if (node.target().starts_with("aten.empty")) return;
+  if (node.target().starts_with("fusion.")) return fusion(node);
   if (!node.writes().empty()) {
     const ir::Value& target = node.writes().at(0)->value();
     write(target, compute(node, 0));
@@ -375,8 +587,10 @@ Tensor Machine::compute(const Node& node, std::size_t result) {
     return pointwise(in, sizes, [](const std::vector<double>& v) { return v[0] * v[1]; });
   }
   if (op == "native_dropout") return result == 0 ? broadcast(in.at(0), sizes) : filled(sizes, 1);
-  const auto kernel = kernels().find(op);
-  if (kernel != kernels().end()) return kernel->second(node, in, sizes);
+  for (const auto* table : {&kernels(), &layer_kernels()}) {
+    const auto kernel = table->find(op);
+    if (kernel != table->end()) return kernel->second(node, in, sizes);
+  }
   return opaque(node, result, in, sizes);
 }
 

@@ -44,10 +44,12 @@ struct Outcome {
 /// A run over memory. Fresh storages start with garbage made from `poison`, so that two runs with
 /// different poison differ if anything undefined is read.
 ///
-/// add, sub, mul, relu, neg, fills, copies, mm, matmul, bmm, addmm and linear mean what they mean
-/// in torch; random operators draw from one sequence in execution order; any other operator is an
-/// arbitrary but fixed function of its name (without a trailing "_"), its scalars and its tensors:
-/// element by element if they broadcast to the result, else of all elements at once.
+/// add, sub, mul, div, relu, neg, rsqrt, pow, mean, softmax, rms_norm, cat, masked_fill, logical
+/// not, fills, copies, mm, matmul, bmm, addmm, linear, scaled_dot_product_attention, 1 x 1
+/// convolutions and eval-mode batch_norm mean what they mean in torch, and fusions what their
+/// subgraphs do; random operators draw from one sequence in execution order; any other operator is
+/// an arbitrary but fixed function of its name (without a trailing "_"), its scalars and its
+/// tensors: element by element if they broadcast to the result, else of all elements at once.
 class Machine {
  public:
   Machine(const ir::Graph& graph, const Contents& contents, std::uint64_t poison);
@@ -62,6 +64,7 @@ class Machine {
   void call(const ir::Node& node);
   void define(const ir::Node& node);
   void write(const ir::Value& value, const Tensor& tensor);
+  void fusion(const ir::Node& node);
   Tensor compute(const ir::Node& node, std::size_t result);
   std::vector<Tensor> operands(const ir::Node& node) const;
 

@@ -13,6 +13,7 @@
 #include "capture/ir/analysis.h"
 #include "capture/ir/text.h"
 #include "capture/ir/verify.h"
+#include "capture/passes/fusion/outline.h"
 #include "tests/passes/interpreter.h"
 
 namespace monograph::passes::testing {
@@ -78,7 +79,8 @@ TEST_P(EachPass, PreservesResults) {
 INSTANTIATE_TEST_SUITE_P(All, EachPass,
                          ::testing::Values("dead_code", "remove_noops", "functionalize",
                                            "canonical_linear", "common_subexpressions",
-                                           "constant_folding", "materialize_outputs"),
+                                           "constant_folding", "materialize_outputs",
+                                           "fuse_pointwise"),
                          [](const auto& test) { return test.param; });
 
 TEST(Pipeline, PreservesResultsAndOwnsOutputs) {
@@ -93,6 +95,45 @@ TEST(Pipeline, PreservesResultsAndOwnsOutputs) {
       ASSERT_TRUE(ir::owns_storage(graph, *leaf)) << seed << "\n" << ir::text(graph);
       ASSERT_TRUE(owned.insert(leaf->storage()).second) << seed << "\n" << ir::text(graph);
     }
+  }
+}
+
+TEST(FusedPipeline, PreservesResultsAndOwnsOutputs) {
+  std::map<std::string, std::int64_t> changes;
+  for (std::uint64_t seed = 0; seed < 2 * kGraphs; ++seed) {
+    ir::Graph graph;
+    const std::string wrong = difference(seed, fused_pipeline(), changes, graph);
+    ASSERT_EQ(wrong, "");
+    std::set<ir::StorageId> owned;
+    for (const ir::Node* leaf : ir::output_leaves(graph)) {
+      ASSERT_TRUE(ir::owns_storage(graph, *leaf)) << seed << "\n" << ir::text(graph);
+      ASSERT_TRUE(owned.insert(leaf->storage()).second) << seed << "\n" << ir::text(graph);
+    }
+    std::string why;
+    ASSERT_TRUE(ir::same(ir::parse(ir::text(graph)), graph, &why)) << seed << " " << why;
+  }
+  EXPECT_GT(changes["fuse_linear"], 100);
+  EXPECT_GT(changes["fuse_pointwise"], 1000);
+}
+
+TEST(FusedPipeline, FusionsComeApartAgain) {
+  for (std::uint64_t seed = 0; seed < kGraphs; ++seed) {
+    ir::Graph graph = random_graph(seed, calls_for(seed));
+    Contents contents(seed);
+    Evaluator evaluator({&contents});
+    PassContext context{&evaluator};
+    run_passes(graph, fused_pipeline(), context);
+    ir::Graph apart = graph.clone();
+    for (ir::Node* node : apart.node_vector()) {
+      if (node->target().starts_with("fusion.")) inline_fusion(apart, node);
+    }
+    ir::verify(apart);
+    for (const auto& node : apart.nodes()) EXPECT_FALSE(node->target().starts_with("fusion."));
+    const Outcome was = interpret(graph, contents, 1);
+    const Outcome is = interpret(apart, contents, 2);
+    ASSERT_TRUE(was.outputs == is.outputs && was.state == is.state)
+        << seed << "\n"
+        << ir::text(graph) << ir::text(apart);
   }
 }
 

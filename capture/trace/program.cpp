@@ -1,5 +1,6 @@
 #include <monograph/program.h>
 
+#include <algorithm>
 #include <map>
 
 #include "capture/ir/python.h"
@@ -23,7 +24,11 @@ void collect_targets(const ir::Graph& graph, std::map<std::string, const ir::Nod
 
 TensorSpec spec_of(std::string name, const ir::TensorType& type) {
   return {std::move(name), trace::scalar_type_of(type.dtype), type.sizes, type.strides,
-          trace::torch_device(type.device)};
+          trace::torch_device(type.device), {}};
+}
+
+void set_paths(std::vector<TensorSpec>& specs, const std::vector<std::string>& paths) {
+  for (std::size_t i = 0; i < std::min(specs.size(), paths.size()); ++i) specs[i].path = paths[i];
 }
 
 /// A tensor of its own on the same memory, so that giving the original other memory later doesn't
@@ -124,6 +129,8 @@ std::variant<Program, Rejection> Program::trace(const Module& module,
   }
   optimise(*impl, recording.weights, pipeline, options);
   trace::complete(*impl, recording.weights);
+  set_paths(impl->inputs, module.input_paths);
+  set_paths(impl->outputs, module.output_paths);
   return Program(std::move(impl));
 }
 

@@ -6,6 +6,7 @@
 
 #include "capture/trace/convert.h"
 #include "capture/trace/host_memory.h"
+#include "capture/trace/origin.h"
 #include "capture/trace/recorder.h"
 
 namespace monograph::trace {
@@ -239,9 +240,13 @@ void Recorder::add_node(const c10::OperatorHandle& op, const OpFacts& facts, Cal
     if (tensor.has_storage() && values_.storage_of(tensor) == nullptr) made.push_back(tensor);
     results.values.push_back(values_.result(tensor, fresh));
   }
-  ir::Node* node = graph_.call(target, std::move(call.args), std::move(call.kwargs),
-                               std::move(results), std::move(call.writes));
+  const Origin* origin = Origin::current();
+  const bool whole = origin != nullptr && composites_.empty();
+  ir::Node* node =
+      graph_.call(target, std::move(call.args), std::move(call.kwargs), std::move(results),
+                  std::move(call.writes), whole ? origin->name() : std::string());
   node->module_path = Region::current();
+  if (origin != nullptr) node->source = origin->source();
   node->traits.nondeterministic = facts.undefined_contents;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (tensors[i].defined())

@@ -18,6 +18,7 @@ std::int64_t begin_byte(const at::Tensor& tensor) {
 }
 
 ir::StorageKind weight_kind(const NamedTensor& weight) {
+  if (weight.is_constant) return ir::StorageKind::kConstant;
   return weight.is_buffer ? ir::StorageKind::kBuffer : ir::StorageKind::kParameter;
 }
 

@@ -53,6 +53,9 @@ struct Options {
   /// Largest folded tensor in bytes; larger subgraphs stay as they are.
   std::int64_t fold_limit_bytes = std::int64_t{64} << 20;
 
+  /// Namespaces whose operators an imported archive may call. Add those of your own operators.
+  std::vector<std::string> op_namespaces = {"aten"};
+
   /// Directory for dumps; empty: MONOGRAPH_DUMP, or none. Never overwritten: each module and
   /// shape key gets a directory of its own.
   std::string dump_path;

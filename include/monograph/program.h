@@ -5,6 +5,7 @@
 #include <monograph/error.h>
 #include <monograph/options.h>
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -27,6 +28,7 @@ struct NamedTensor {
   std::string name;
   at::Tensor tensor;
   bool is_buffer = false;
+  bool is_constant = false;  ///< neither parameter nor buffer; read all the same
 };
 
 /// A forward and everything it owns. `make_module` (compiled_module.h) builds one from a
@@ -39,6 +41,9 @@ struct Module {
   std::vector<std::string> training_modules;
   /// Names of forward's inputs; generated ("in_0") where missing.
   std::vector<std::string> input_names;
+  /// Where inputs and outputs stand in nested arguments and results ("['mask']"); may be shorter.
+  std::vector<std::string> input_paths;
+  std::vector<std::string> output_paths;
   /// Keeps the module alive as long as programs made from it.
   std::shared_ptr<const void> owner;
 };
@@ -50,6 +55,7 @@ struct TensorSpec {
   std::vector<std::int64_t> sizes;
   std::vector<std::int64_t> strides;  ///< in elements
   at::Device device = at::kCPU;
+  std::string path;               ///< place in nested arguments or results; empty if unknown
   std::string to_string() const;  ///< "f32[1,32,384]"
 };
 
@@ -77,6 +83,44 @@ class Program {
 
   /// Program from graph text and its named weights. Error(kInvalidGraph) with line and column.
   static Program parse(std::string_view text, std::vector<NamedTensor> weights);
+
+  /// Reads an archive that torch.export.save wrote ("model.pt2"), specialises its symbolic sizes to
+  /// `inputs` (its tensor inputs, flat, in pytree order), runs it once on them under the same rules
+  /// as `trace`, and optimises it. Node names, module paths and Python stack traces are kept.
+  /// Weights stay in the mapped file, which must not be truncated while a Program lives; with
+  /// inputs on a CUDA device they are copied there. Data only: nothing in the file is executed
+  /// but operators of the namespaces in `options.op_namespaces`. Comes back as a Rejection: what
+  /// `trace` refuses, mutations that the signature declares, operators that aren't known. Throws
+  /// Error: kInvalidFile naming entry and field for a malformed, hostile or newer archive,
+  /// kInvalidArgument for inputs that don't fit it, kInvalidGraph naming the node for a call that
+  /// LibTorch refuses.
+  static std::variant<Program, Rejection> import_pt2(const std::filesystem::path& path,
+                                                     const std::vector<at::Tensor>& inputs,
+                                                     const Options& options = {});
+
+  /// Tensor inputs of an archive: names, places in nested arguments, types, and sizes, those at
+  /// export where they are symbolic (2 where the archive doesn't say).
+  static std::vector<TensorSpec> pt2_inputs(const std::filesystem::path& path);
+
+  /// Loads a TorchScript archive and traces its very first call. TorchScript is code: loading it
+  /// runs whatever its author wrote, so `trust` has to say that this is wanted;
+  /// Error(kInvalidArgument) otherwise. Error(kInvalidFile) for a file that LibTorch can't load.
+  enum class Trust : bool { kUntrusted, kTrusted };
+  static std::variant<Program, Rejection> import_torchscript(const std::filesystem::path& path,
+                                                             const std::vector<at::Tensor>& inputs,
+                                                             Trust trust,
+                                                             const Options& options = {});
+
+  /// Writes graph, weights and signature into one file, replacing it in one step. The file is a
+  /// safetensors file, whose metadata holds graph and signature. Error(kInvalidFile) if it can't be
+  /// written, Error(kInvalidArgument) for weights of a type that safetensors doesn't know.
+  void save(const std::filesystem::path& path) const;
+
+  /// Reads what `save` wrote; no forward runs. Weights stay in the mapped file, which must not be
+  /// truncated while a Program lives, unless the graph wants them on another device. Strict:
+  /// Error(kInvalidFile) naming the field for a file that is no package, is newer, or whose graph,
+  /// weights and signature don't fit each other, Error(kInvalidGraph) for its graph text.
+  static Program load(const std::filesystem::path& path);
 
   const ir::Graph& graph() const;
   std::string text() const;    ///< graph text, see capture/ir/text.h

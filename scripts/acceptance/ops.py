@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""Turns the samples of PyTorch's own operator tests (op_db) into cases for monograph_acceptance.
+
+For each operator and each of its dtypes among float32, float16, bfloat16, int64 and bool, up to
+--samples samples become one archive, spread over the list that op_db gives (which holds
+broadcasting, zero-size and scalar cases), two of them made non-contiguous. A second set of inputs
+of the same shapes is drawn with another seed. Operators that answer differently when asked twice
+are listed as random and left out. Chunks that are there already aren't made again.
+
+Usage: ops.py FOLDER [--dtypes LIST] [--samples N] [--part I/N] [--only REGEX] [--chunk N]
+"""
+import argparse
+import json
+import re
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from torch.utils import _pytree as pytree
+
+sys.path.insert(0, str(Path(__file__).parent))
+import files  # noqa: E402
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
+          "int64": torch.int64, "bool": torch.bool}
+
+
+class Calls(torch.nn.Module):
+    """Several calls of one operator; its inputs are the tensors among their arguments, flat."""
+    def __init__(self, op, samples):
+        super().__init__()
+        self.op = op
+        self.trees = [pytree.tree_flatten((s.input, s.args, s.kwargs)) for s in samples]
+
+    def inputs(self):
+        return [v for leaves, _ in self.trees for v in leaves if isinstance(v, torch.Tensor)]
+
+    def forward(self, *tensors):
+        given = iter(tensors)
+        results = []
+        for leaves, spec in self.trees:
+            filled = [next(given) if isinstance(v, torch.Tensor) else v for v in leaves]
+            value, args, kwargs = pytree.tree_unflatten(filled, spec)
+            results += files.tensors_of(self.op(value, *args, **kwargs))
+        return results
+
+
+def constants(sample):
+    leaves, spec = pytree.tree_flatten((sample.input, sample.args, sample.kwargs))
+    shapes = [(tuple(v.shape), v.dtype) if isinstance(v, torch.Tensor) else repr(v) for v in leaves]
+    return shapes, str(spec)
+
+
+def draw(op, dtype, seed):
+    torch.manual_seed(seed)
+    return list(op.sample_inputs("cpu", dtype, requires_grad=False))
+
+
+def pick(samples, count):
+    """Indices spread evenly, always with a zero-size sample if there is one."""
+    if len(samples) <= count:
+        return list(range(len(samples)))
+    chosen = sorted({round(i * (len(samples) - 1) / (count - 1)) for i in range(count)})
+    empty = [i for i, s in enumerate(samples)
+             if any(t.numel() == 0 for t in files.tensors_of((s.input, s.args, s.kwargs)))]
+    if empty and not set(empty) & set(chosen):
+        chosen[len(chosen) // 2] = empty[0]
+    return sorted(set(chosen))
+
+
+def usable(sample):
+    return all(files.plain(t) for t in files.tensors_of((sample.input, sample.args, sample.kwargs)))
+
+
+def clone(tree):
+    return pytree.tree_map(lambda t: t.clone(memory_format=torch.preserve_format)
+                           if isinstance(t, torch.Tensor) else t, tree)
+
+
+def eager(calls, inputs):
+    with torch.no_grad():
+        return [t.clone() for t in calls(*[clone(t) for t in inputs])]
+
+
+def wide(calls, inputs):
+    """float64 results, or None where the operator has none."""
+    try:
+        raised = [t.double() if t.is_floating_point() else t for t in inputs]
+        return eager(calls, raised)
+    except Exception:  # an operator that takes no float64, or wants two arguments of one dtype
+        return None
+
+
+def samples_of(op, dtype, count):
+    first, second = draw(op, dtype, 11), draw(op, dtype, 12)
+    pairs = []
+    for place, i in enumerate(pick(first, count)):
+        a = first[i]
+        b = second[i] if i < len(second) and constants(second[i]) == constants(a) else a
+        if not usable(a):
+            continue
+        if place % 4 == 3:
+            a, b = a.noncontiguous(), b.noncontiguous()
+        pairs.append((a, b))
+    return pairs
+
+
+def make(op, pairs, folder, name):
+    """One case of `pairs`; its line of the manifest, or why there is none."""
+    calls, again = Calls(op.op, [a for a, _ in pairs]), Calls(op.op, [b for _, b in pairs])
+    given, other = calls.inputs(), again.inputs()
+    torch.manual_seed(1)
+    known = eager(calls, given)
+    torch.manual_seed(2)
+    twice = eager(calls, given)
+    if not known or not all(files.plain(t) for t in known):
+        return {"name": name, "skip": "results that are no dense tensors"}
+    if not all(torch.equal(a.nan_to_num() if a.is_floating_point() else a,
+                           b.nan_to_num() if b.is_floating_point() else b)
+               for a, b in zip(known, twice)):
+        return {"name": name, "skip": "random"}
+    with torch.no_grad():
+        program = torch.export.export(calls.eval(), tuple(clone(given)), strict=False)
+    sets = [(given, known, wide(calls, given)), (other, eager(calls, other), wide(calls, other))]
+    return files.save_case(folder, name, program, sets, exact=False)
+
+
+def attempt(op, pairs, folder, name):
+    """A case of all samples, or one of each where they can't be exported together."""
+    try:
+        yield make(op, pairs, folder, name)
+        return
+    except Exception as error:  # whatever export has to say
+        reason = str(error).strip().split("\n")[0][:200]
+    if len(pairs) == 1:
+        yield {"name": name, "skip": "export: " + reason}
+        return
+    for i, pair in enumerate(pairs):
+        yield from attempt(op, [pair], folder, f"{name}__{i}")
+
+
+def cases(op, dtypes, count, folder):
+    label = op.name.replace(".", "_") + ("_" + op.variant_test_name if op.variant_test_name else "")
+    for short, dtype in dtypes.items():
+        if dtype not in op.supported_dtypes("cpu"):
+            continue
+        try:
+            pairs = samples_of(op, dtype, count)
+        except Exception as error:
+            yield {"name": f"{label}__{short}", "skip": "samples: " + str(error).split("\n")[0][:200]}
+            continue
+        if not pairs:
+            yield {"name": f"{label}__{short}", "skip": "arguments that are no dense tensors"}
+            continue
+        for line in attempt(op, pairs, folder, f"{label}__{short}"):
+            yield line | {"op": label, "dtype": short, "samples": len(pairs)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--dtypes", default=",".join(DTYPES))
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--part", default="0/1", help="every N-th operator, from the I-th")
+    parser.add_argument("--only", default="", help="operators whose name matches")
+    parser.add_argument("--chunk", type=int, default=20, help="operators in one folder")
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    from torch.testing._internal.common_methods_invocations import op_db
+    part, parts = map(int, args.part.split("/"))
+    chosen = [op for op in op_db if re.search(args.only, op.name)][part::parts]
+    dtypes = {d: DTYPES[d] for d in args.dtypes.split(",")}
+    started = time.time()
+    for first in range(0, len(chosen), args.chunk):
+        folder = args.folder / f"{'-'.join(dtypes)}_{part}of{parts}_{first:04d}"
+        manifest = folder / "manifest.jsonl"
+        if manifest.exists():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = []
+        for op in chosen[first:first + args.chunk]:
+            lines += list(cases(op, dtypes, args.samples, folder))
+            done = min(first + args.chunk, len(chosen))
+            print(f"\r{done}/{len(chosen)} operators, {time.time() - started:.0f} s  {op.name:<40.40}",
+                  end="", file=sys.stderr)
+        manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    print(file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+// Imports, plans and replays many archives in one process, and says of each whether it passes.
+//
+// The folder holds manifest.jsonl, one case a line: {"name": ..., "strides": [[...], ...],
+// "sets": N}, with NAME.pt2 and NAME.safetensors beside it (scripts/acceptance makes them). Each
+// case is replayed on its sets of inputs in turn and once more on the first. One line of JSON per
+// case goes to the report: {"name", "status": "pass|refused|fail", "code", "reason", ...}; a line
+// {"begin": NAME} goes before, so that a crash is known by its case.
+#include <fmt/format.h>
+#include <monograph/error.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+
+#include "tests/acceptance/judge.h"
+
+namespace monograph::acceptance {
+namespace {
+
+using nlohmann::json;
+
+/// Names that the report already has.
+std::set<std::string> finished(const std::string& report) {
+  std::set<std::string> names;
+  std::ifstream in(report);
+  for (std::string line; std::getline(in, line);) {
+    const json entry = json::parse(line, nullptr, false);
+    if (!entry.is_object()) continue;
+    if (entry.contains("begin")) names.insert(entry["begin"].get<std::string>());
+  }
+  return names;
+}
+
+int run(const std::string& folder, const std::string& report) {
+  std::ifstream manifest(folder + "/manifest.jsonl");
+  if (!manifest) {
+    std::cerr << folder << "/manifest.jsonl can't be read\n";
+    return 2;
+  }
+  const auto done = finished(report);
+  std::ofstream out(report, std::ios::app);
+  std::size_t failed = 0;
+  std::size_t count = 0;
+  for (std::string line; std::getline(manifest, line);) {
+    const json entry = json::parse(line);
+    if (entry.contains("skip") || done.contains(entry["name"].get<std::string>())) continue;
+    out << json{{"begin", entry["name"]}}.dump() << std::endl;
+    const Verdict verdict = judge(folder, entry);
+    json result = {{"name", entry["name"]},  {"status", verdict.status},
+                   {"code", verdict.code},   {"reason", verdict.reason},
+                   {"worst", verdict.worst}, {"launches", verdict.launches}};
+    out << result.dump(-1, ' ', false, json::error_handler_t::replace) << std::endl;
+    ++count;
+    if (verdict.status != "fail") continue;
+    ++failed;
+    std::cout << entry["name"].get<std::string>() << ": " << verdict.reason << std::endl;
+  }
+  fmt::print("{} cases, {} failed\n", count, failed);
+  return failed == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace monograph::acceptance
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::cerr << "Usage: monograph_acceptance FOLDER REPORT.jsonl\n";
+    return 2;
+  }
+  return monograph::acceptance::run(argv[1], argv[2]);
+}

@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Makes the archives in tests/import/data: small models, exported by PyTorch itself.
+
+Each NAME.pt2 comes with NAME.safetensors: inputs "in_0".., results "out_0".. of eager PyTorch, and
+the same for a second set of inputs, "again.in_0".., "again.out_0".. .
+
+Usage: make_archives.py [FOLDER]
+"""
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.export import Dim, export
+from torch.utils import _pytree as pytree
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts" / "acceptance"))
+from files import write_safetensors  # noqa: E402
+from torch._export.serde import serialize  # noqa: E402
+
+
+def without_folders(original):
+    """Stack traces say where on the maker's machine a file lay; here they begin with "torch/"."""
+    def serialize_metadata(self, node):
+        metadata = original(self, node)
+        site = str(Path(torch.__file__).parents[1]) + "/"
+        here = str(Path(__file__).resolve().parent) + "/"
+        return {k: v.replace(site, "").replace(here, "") for k, v in metadata.items()}
+    return serialize_metadata
+
+
+serialize.GraphModuleSerializer.serialize_metadata = without_folders(
+    serialize.GraphModuleSerializer.serialize_metadata)
+
+
+class Nested(nn.Module):
+    """Parameters, both kinds of buffers, a constant, a lifted scalar, nested arguments."""
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(4, 8), nn.GELU())
+        self.register_buffer("kept", torch.randn(8))
+        self.register_buffer("derived", torch.randn(8), persistent=False)
+        self.constant = torch.randn(8)
+
+    def forward(self, x, extra, scale=2.0):
+        y = self.inner(x) + self.kept * self.derived + self.constant
+        y.add_(1.0)
+        z = torch.zeros(y.shape[0], 3, device=x.device) + torch.tensor(scale)
+        return {"y": y.relu(), "rest": (z + extra["q"], None, y.shape[0])}
+
+
+class Shared(nn.Module):
+    """One storage under two parameters, and a transposed weight."""
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(10, 6)
+        self.head = nn.Linear(6, 10, bias=False)
+        self.head.weight = self.embedding.weight
+        self.turned = nn.Parameter(torch.randn(6, 5).t())
+
+    def forward(self, ids):
+        x = self.embedding(ids)
+        return self.head(x), torch.nn.functional.linear(x, self.turned)
+
+
+class Conv(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        y = torch.relu_(self.norm(self.conv(x)))
+        a, b = torch.nn.functional.max_pool2d(y, 2).chunk(2, dim=1)
+        return torch.cat([a, b * 2], 1).flatten(1)
+
+
+class Attention(nn.Module):
+    """Dynamic batch and length, sizes computed from them, dropout in eval mode."""
+    def __init__(self):
+        super().__init__()
+        self.project = nn.Linear(16, 48)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x, mask):
+        b, t, c = x.shape
+        q, k, v = self.project(x).view(b, t, 3, 4, c // 4).permute(2, 0, 3, 1, 4)
+        y = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None])
+        pool = torch.cat([y.transpose(1, 2).reshape(b, t, c), x[:, : t - 1]], 1)
+        return self.drop(pool), x.new_zeros(b * t + 1), torch.arange(t)
+
+
+class Half(nn.Module):
+    def __init__(self, dtype):
+        super().__init__()
+        self.layer = nn.Linear(8, 8).to(dtype)
+
+    def forward(self, x):
+        with torch.no_grad():
+            y = self.layer(x)
+        return y.float().softmax(-1).to(y.dtype)
+
+
+class WritesBuffer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("count", torch.zeros(3))
+
+    def forward(self, x):
+        self.count.add_(1)
+        return x + self.count
+
+
+class WritesInput(nn.Module):
+    def forward(self, x):
+        return x.mul_(2) + 1
+
+
+class Branches(nn.Module):
+    def forward(self, x):
+        return torch.cond(x.sum() > 0, lambda v: v + 1, lambda v: v - 1, (x,))
+
+
+class Reads(nn.Module):
+    def forward(self, x):
+        n = x.sum().int().item()
+        torch._check(n >= 0)
+        torch._check(n <= 5)
+        return torch.zeros(n)
+
+
+class Draws(nn.Module):
+    def forward(self, x):
+        return x + torch.randn(3)
+
+
+def models():
+    torch.manual_seed(7)
+    f = torch.randn
+    n = Dim("n", min=2, max=9)
+    yield "nested", Nested(), lambda s: (f(s, 4), {"q": f(3)}, 2.0), 5, 3, ({0: n}, {"q": None}, None)
+    ids = lambda s: (torch.randint(0, 10, (2, s)),)
+    yield "shared", Shared(), ids, 4, 4, None
+    yield "conv", Conv(), lambda s: (f(2, 3, 8, 8),), 0, 0, None
+    b, t = Dim("b", min=2, max=8), Dim("t", min=4, max=32)
+    yield ("attention", Attention(), lambda s: (f(s, 6, 16), torch.rand(s, 6, 6) > 0.2), 2, 3,
+           ({0: b, 1: t}, {0: b, 1: t, 2: t}))
+    yield "half", Half(torch.float16), lambda s: (f(3, 8).half(),), 0, 0, None
+    yield "bfloat", Half(torch.bfloat16), lambda s: (f(3, 8).bfloat16(),), 0, 0, None
+
+
+def refused():
+    x = torch.rand(3)
+    yield "writes_buffer", WritesBuffer(), (x,), False
+    yield "writes_buffer_functional", WritesBuffer(), (x,), True
+    yield "writes_input_functional", WritesInput(), (x,), True
+    yield "writes_input", WritesInput(), (x,), False
+    yield "branches", Branches(), (x,), False
+    yield "reads", Reads(), (x,), False
+    yield "draws", Draws(), (x,), False
+
+
+def tensors(prefix, tree):
+    leaves = [t for t in pytree.tree_leaves(tree) if isinstance(t, torch.Tensor)]
+    return {f"{prefix}_{i}": t for i, t in enumerate(leaves)}
+
+
+def main():
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "data")
+    for name, model, make, first, second, shapes in models():
+        model.eval()
+        args, other = make(first), make(second)
+        program = export(model, args, dynamic_shapes=shapes)
+        torch.export.save(program, folder / f"{name}.pt2")
+        known = {}
+        with torch.no_grad():
+            for prefix, given in (("", args), ("again.", other)):
+                known |= {prefix + k: v for k, v in tensors("in", given).items()}
+                known |= {prefix + k: v for k, v in tensors("out", model(*given)).items()}
+        write_safetensors(folder / f"{name}.safetensors", known)
+    for name, model, args, functional in refused():
+        program = export(model.eval(), args)
+        if functional:
+            program = program.run_decompositions()
+        torch.export.save(program, folder / f"{name}.pt2")
+
+
+if __name__ == "__main__":
+    main()

@@ -45,7 +45,7 @@ ROOMS = {
                                  "runtime/cuda", "capture/trace/arguments.h",
                                  "capture/trace/convert.h"},
     "runtime/session": BASE | {"capture", "runtime"},
-    "runtime/cli": BASE | {"capture", "runtime", "bench/models"},
+    "runtime/cli": BASE | {"capture", "runtime", "bench/minilm/device.h", "bench/models/zoo/zoo.h"},
     "bench": {"capture", "runtime", "kernels"},
     "tests": {"capture", "runtime", "kernels", "bench"},
 }

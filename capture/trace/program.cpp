@@ -23,8 +23,8 @@ void collect_targets(const ir::Graph& graph, std::map<std::string, const ir::Nod
 }
 
 TensorSpec spec_of(std::string name, const ir::TensorType& type) {
-  return {std::move(name), trace::scalar_type_of(type.dtype), type.sizes, type.strides,
-          trace::torch_device(type.device), {}};
+  return {std::move(name), trace::scalar_type_of(type.dtype), type.sizes,
+          type.strides,    trace::torch_device(type.device),  {}};
 }
 
 void set_paths(std::vector<TensorSpec>& specs, const std::vector<std::string>& paths) {

@@ -153,7 +153,8 @@ int Builder::value(std::int32_t value, const Mapping& mapping) {
   seen_.try_emplace(value, mapping);
   int node = -1;
   if (external_ && external_->value == value) {
-    node = external_->parts == 1 ? external(desc(value), 0) : fail("the whole packed projection");
+    node = external_->parts == 1 ? external(desc(value), 0, mapping)
+                                 : fail("the whole packed projection");
   } else if (static_cast<std::size_t>(value) < call_.inputs.size()) {
     node = load(value, desc(value), 0, mapping);
   } else {
@@ -163,7 +164,14 @@ int Builder::value(std::int32_t value, const Mapping& mapping) {
   return node;
 }
 
-int Builder::external(const TensorDesc& d, std::int64_t offset) {
+int Builder::external(const TensorDesc& d, std::int64_t offset, const Mapping& mapping) {
+  std::size_t next = 0;
+  for (const auto& list : mapping) {
+    for (const int a : list) {
+      if (a != static_cast<int>(next++)) return fail("the product is not used in its own order");
+    }
+  }
+  if (next != program_.axes.size()) return fail("the product is broadcast");
   const std::int64_t last = d.sizes.empty() ? 1 : d.sizes.back();
   if (external_->parts > 1 && (offset % last != 0 || offset / last >= external_->parts)) {
     return fail("an unequal slice of the projection");
@@ -212,7 +220,7 @@ int Builder::step_node(const Step& step, const Mapping& mapping) {
       const bool rows =
           step.output.sizes.size() == all.sizes.size() &&
           std::equal(all.sizes.begin(), all.sizes.end() - 1, step.output.sizes.begin());
-      if (rows) return external(step.output, step.offset);
+      if (rows) return external(step.output, step.offset, mapping);
     } else if (static_cast<std::size_t>(step.alias) < call_.inputs.size()) {
       return load(step.alias, step.output, step.offset, mapping);
     }

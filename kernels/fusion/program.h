@@ -110,7 +110,7 @@ class Builder {
   int step_node(const Step& step, const Mapping& mapping);
   int view_node(const Step& step, const Mapping& mapping);
   int load(std::int32_t input, const TensorDesc& desc, std::int64_t offset, const Mapping& mapping);
-  int external(const TensorDesc& desc, std::int64_t offset);
+  int external(const TensorDesc& desc, std::int64_t offset, const Mapping& mapping);
   std::optional<Mapping> reshaped(const Mapping& mapping, const std::vector<std::int64_t>& sizes);
   std::optional<Mapping> broadcast(const Mapping& mapping, const std::vector<std::int64_t>& sizes);
   Operand make_operand(std::int32_t tensor, const TensorDesc& desc, std::int64_t offset,

@@ -44,4 +44,37 @@ inline T load_coherent(const T* p) {
   return *p;
 }
 
+inline void barrier_init(unsigned long long* b, int arrivals) {
+  simt::mbarrier_init(reinterpret_cast<uint64_t*>(b), uint32_t(arrivals));
+}
+inline void barrier_fence() {}
+inline void barrier_expect(unsigned long long* b, int bytes) {
+  simt::mbarrier_arrive_expect_tx(reinterpret_cast<uint64_t*>(b), uint32_t(bytes));
+}
+inline void barrier_wait(unsigned long long* b, int phase) {
+  simt::mbarrier_wait(reinterpret_cast<uint64_t*>(b), uint32_t(phase));
+}
+inline void bulk_copy(void* shared, const void* global, int bytes, unsigned long long* b) {
+  simt::bulk_copy(shared, global, uint32_t(bytes), reinterpret_cast<uint64_t*>(b));
+}
+inline void copy_async(void* shared, const void* global) {
+  simt::cp_async(shared, global, 16);
+}
+inline void copy_async_commit() {
+  simt::cp_async_commit();
+}
+template <int LEFT>
+inline void copy_async_wait() {
+  simt::cp_async_wait(LEFT);
+}
+
+inline void mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const bf16*,
+                int line = __builtin_LINE()) {
+  simt::mma_m16n8k16_bf16(d, a, b, d, line);
+}
+inline void mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const f16*,
+                int line = __builtin_LINE()) {
+  simt::mma_m16n8k16_f16(d, a, b, d, line);
+}
+
 }  // namespace mg

@@ -50,15 +50,19 @@ const graph = { reveal: () => {}, refresh: () => {} };
       item.ay = y + item.y;
       if (item.group?.open) place(item.group, item.ax, item.ay);
     }
-    for (const e of group.edges) {
-      for (const p of e.points) { p.ax = x + p.x + p.w / 2; p.ay = y + p.y; }
+    for (const points of [...group.edges.map((e) => e.points), ...group.entries.values(), ...group.exits.values()]) {
+      for (const p of points) { p.ax = x + p.x + p.w / 2; p.ay = y + p.y; }
     }
   }
 
+  /// Where an edge passes the layers between its ends: out of groups, across, and into groups.
+  const between = (link) => [...link.leaves.flatMap(([g, item]) => g.exits.get(item)), ...link.edge.points,
+    ...link.enters.flatMap(([g, item]) => g.entries.get(item))];
+
   function pathOf(link) {
-    const { from, to, edge } = link;
+    const { from, to } = link;
     const points = [[from.ax + from.w / 2 + (link.out ?? 0), from.ay + from.h],
-      ...edge.points.map((p) => [p.ax, p.ay]), [to.ax + to.w / 2 + (link.into ?? 0), to.ay - 1]];
+      ...between(link).map((p) => [p.ax, p.ay]), [to.ax + to.w / 2 + (link.into ?? 0), to.ay - 1]];
     let d = `M${points[0][0].toFixed(1)} ${points[0][1].toFixed(1)}`;
     for (let i = 1; i < points.length; ++i) {
       const [x0, y0] = points[i - 1], [x1, y1] = points[i];
@@ -72,7 +76,7 @@ const graph = { reveal: () => {}, refresh: () => {} };
   function spreadEnds(links) {
     const byTarget = Map.groupBy ? Map.groupBy(links, (l) => l.to) : links.reduce((m, l) => m.set(l.to, [...(m.get(l.to) ?? []), l]), new Map());
     for (const [to, group] of byTarget) {
-      group.sort((a, b) => (a.edge.points.at(-1)?.ax ?? a.from.ax) - (b.edge.points.at(-1)?.ax ?? b.from.ax));
+      group.sort((a, b) => (between(a).at(-1)?.ax ?? a.from.ax) - (between(b).at(-1)?.ax ?? b.from.ax));
       const step = Math.min(14, to.w * 0.7 / group.length);
       group.forEach((l, i) => { l.into = (i - (group.length - 1) / 2) * step; });
     }

@@ -44,8 +44,9 @@ function rankItems(items, edges) {
   }
 }
 
-/// Items by layer, long edges cut into pieces by points that take part in the ordering.
-function makeLayers(items, edges) {
+/// Items by layer, long edges cut into pieces by points that take part in the ordering. Edges that
+/// enter or leave the group run through every layer between its border and their end.
+function makeLayers({ items, edges, entries, exits }) {
   const layers = Array.from({ length: Math.max(0, ...items.map((i) => i.rank)) + 1 }, () => []);
   for (const item of items) {
     item.up = [];
@@ -67,6 +68,29 @@ function makeLayers(items, edges) {
     }
     last.down.push(e.to);
     e.to.up.push(last);
+  }
+  const chain = (first, end) => {
+    const points = [];
+    for (let r = first; r < end; ++r) {
+      const point = { w: 5, h: 0, rank: r, up: [], down: [], point: true };
+      if (points.length) {
+        point.up.push(points.at(-1));
+        points.at(-1).down.push(point);
+      }
+      points.push(point);
+      layers[r].push(point);
+    }
+    return points;
+  };
+  for (const item of spans < 12000 ? entries.keys() : []) {
+    const points = chain(0, item.rank);
+    entries.set(item, points);
+    if (points.length) { points.at(-1).down.push(item); item.up.push(points.at(-1)); }
+  }
+  for (const item of spans < 12000 ? exits.keys() : []) {
+    const points = chain(item.rank + 1, layers.length);
+    exits.set(item, points);
+    if (points.length) { points[0].up.push(item); item.down.push(points[0]); }
   }
   return layers;
 }
@@ -102,9 +126,11 @@ function placeLayers(layers) {
     const layer = layers[r];
     const want = layer.map((item) => {
       const near = sides.flatMap((s) => item[s]);
-      return near.length ? near.reduce((s, n) => s + n.cx, 0) / near.length : item.cx;
+      if (!near.length) return item.cx;
+      const pull = (n) => (n.point && !item.point ? 0.08 : 1);  // boxes line up with boxes
+      return near.reduce((s, n) => s + pull(n) * n.cx, 0) / near.reduce((s, n) => s + pull(n), 0);
     });
-    const weight = layer.map((item) => (item.point ? 3 : 1) * (0.3 + sides.reduce((s, side) => s + item[side].length, 0)));
+    const weight = layer.map((item) => (item.point ? 1 : 4) * (0.3 + sides.reduce((s, side) => s + item[side].length, 0)));
     spread(want, weight, rooms[r]).forEach((x, i) => { layer[i].cx = x; });
   };
   const rounds = layers.reduce((s, l) => s + l.length, 0) > 3000 ? 4 : 12;
@@ -123,7 +149,7 @@ function layoutGroup(group) {
   }
   const { items, edges } = group;
   rankItems(items, edges);
-  const layers = makeLayers(items, edges);
+  const layers = makeLayers(group);
   orderLayers(layers);
   placeLayers(layers);
   const all = layers.flat();
@@ -192,6 +218,8 @@ function arrange(root, options) {
   const visit = (group) => {
     group.items = [];
     group.edges = [];
+    group.entries = new Map();
+    group.exits = new Map();
     for (const n of group.nodes) {
       if (hidden(n)) continue;
       const item = { node: n, parent: group, order: n.index, ...options.measure(n) };
@@ -237,9 +265,18 @@ function connect(items, hidden) {
   }
   for (const link of links.values()) {
     let a = link.from, b = link.to;
+    link.leaves = [];
+    link.enters = [];
     while (a.parent !== b.parent) {
-      if (a.parent.depth >= b.parent.depth) a = a.parent.item;
-      else b = b.parent.item;
+      if (a.parent.depth >= b.parent.depth) {
+        a.parent.exits.set(a, []);
+        link.leaves.push([a.parent, a]);
+        a = a.parent.item;
+      } else {
+        b.parent.entries.set(b, []);
+        link.enters.unshift([b.parent, b]);
+        b = b.parent.item;
+      }
     }
     const known = a.parent.edges.find((e) => e.from === a && e.to === b);
     link.edge = known ?? { from: a, to: b };

@@ -59,7 +59,7 @@ const table = { rows: D.nodes.slice(), query: "", key: "index", descending: fals
     body.replaceChildren(...rows);
   }
 
-  addView("nodes", "Nodes", (view) => {
+  if (D.nodes.length) addView("nodes", "Nodes", (view) => {
     view.classList.add("flush");
     const counter = el("span", { class: "muted", id: "node-count" });
     const body = el("div", { class: "body" });

@@ -90,7 +90,7 @@
 
   addView("overview", "Overview", (view) => {
     if (D.rejection) view.append(rejectionCard());
-    view.append(figures(), pipeline());
+    if (D.nodes.length || D.stages.length) view.append(figures(), pipeline());
     if (D.launches.length) {
       view.append(el("div", { class: "grid" }, byOperator(), heaviest(), D.nodes.some((n) => n.module) && byModule(), backendCard()));
     }

@@ -1,4 +1,4 @@
-// Attention with the copies, casts and scalings of its result: the kernel writes them where they
+// Attention with the copies and casts of its result: the kernel writes them where they
 // are wanted, in the layout of the following projection.
 #include <vector>
 
@@ -15,7 +15,8 @@ using ir::Node;
 
 /// One element of the result for one element of attention's, whatever the order.
 bool copies(const Node& node, const Node& attention) {
-  return op_class(node) == OpClass::kPointwise && inputs_of(node).size() == 1 &&
+  const bool copy = is_aten(node, "clone") || is_aten(node, "_to_copy");
+  return copy && op_class(node) == OpClass::kPointwise &&
          node.type().numel() == attention.type().numel() &&
          inputs_of(node)[0]->type().numel() == node.type().numel();
 }

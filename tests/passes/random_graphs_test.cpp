@@ -13,6 +13,7 @@
 #include "capture/ir/analysis.h"
 #include "capture/ir/text.h"
 #include "capture/ir/verify.h"
+#include "capture/passes/fusion/expand.h"
 #include "capture/passes/fusion/outline.h"
 #include "tests/passes/interpreter.h"
 
@@ -135,6 +136,42 @@ TEST(FusedPipeline, FusionsComeApartAgain) {
         << seed << "\n"
         << ir::text(graph) << ir::text(apart);
   }
+}
+
+TEST(FusedPipeline, WhatIsRefusedBecomesSmaller) {
+  std::size_t apart = 0;
+  std::size_t smaller = 0;
+  for (std::uint64_t seed = 0; seed < kGraphs; ++seed) {
+    ir::Graph graph = random_graph(seed, calls_for(seed));
+    Contents contents(seed);
+    Evaluator evaluator({&contents});
+    PassContext context{&evaluator};
+    run_passes(graph, fused_pipeline(), context);
+    const Outcome was = interpret(graph, contents, 1);
+    // No fusion of more than two operators, none with exp, none with several results.
+    const auto refuse = [](const ir::Node& call) -> std::string {
+      const ir::Graph& body = *call.graph().subgraph(call.target().substr(7));
+      std::size_t operators = 0;
+      for (const auto& n : body.nodes()) {
+        operators += n->kind() == ir::NodeKind::kCallFunction && !ir::is_view(*n);
+        if (n->target().starts_with("aten.exp.")) return "exp";
+      }
+      if (call.is_list()) return "several results";
+      return operators > 2 ? "too large" : "";
+    };
+    apart += expand_fusions(graph, refuse).size();
+    ir::verify(graph);
+    for (const auto& n : graph.nodes()) {
+      if (!n->target().starts_with("fusion.")) continue;
+      ++smaller;
+      ASSERT_EQ(refuse(*n), "") << ir::text(graph);
+    }
+    ASSERT_TRUE(expand_fusions(graph, refuse).empty());
+    const Outcome is = interpret(graph, contents, 2);
+    ASSERT_TRUE(was.outputs == is.outputs && was.state == is.state) << seed << ir::text(graph);
+  }
+  EXPECT_GT(apart, 100U);
+  EXPECT_GT(smaller, 100U);
 }
 
 TEST(Pipeline, SettlesQuickly) {

@@ -207,13 +207,19 @@ class Followers {
   std::set<StorageId> late_;            // made or written by followers
 };
 
-/// No argument shares memory with one that the fusion writes.
-bool writes_are_apart(const Draft& draft) {
+/// What the fusion writes, one operator writes and no other touches: inside there is no order.
+bool writes_are_apart(const Draft& draft, const std::vector<Node*>& members) {
   for (const Node* w : draft.writes) {
     const auto shares = [w](const Arg& a) {
       return a.node() != w && a.node()->storage() == w->storage();
     };
     if (std::any_of(draft.args.begin(), draft.args.end(), shares)) return false;
+    const auto touches = [w](const Node* m) {
+      const std::vector<Node*> inputs = inputs_of(*m);
+      return std::any_of(inputs.begin(), inputs.end(),
+                         [w](const Node* n) { return n->storage() == w->storage(); });
+    };
+    if (std::count_if(members.begin(), members.end(), touches) != 1) return false;
   }
   return true;
 }
@@ -319,11 +325,11 @@ std::string Outliner::name_for(Graph& body, const std::vector<Node*>& members) {
   return name;
 }
 
-bool Outliner::outline(const std::vector<Node*>& members, PassReport& report) {
+Node* Outliner::outline_call(const std::vector<Node*>& members, PassReport& report) {
   const Followers followers(graph_, members);
-  if (!followers.legal) return false;
+  if (!followers.legal) return nullptr;
   Draft draft = Drafter(members).run();
-  if (!writes_are_apart(draft)) return false;
+  if (!writes_are_apart(draft, members)) return nullptr;
 
   double before = 0;
   for (const Node* m : members) {
@@ -343,7 +349,7 @@ bool Outliner::outline(const std::vector<Node*>& members, PassReport& report) {
     }
     report.notes.push_back(
         fmt::format("{} stay apart: {:.2f} us now, {:.2f} us as one", description, before, after));
-    return false;
+    return nullptr;
   }
   copy_origin(*members.back(), *call);
   std::vector<Node*> views = views_of(members);
@@ -355,12 +361,13 @@ bool Outliner::outline(const std::vector<Node*>& members, PassReport& report) {
   report.notes.push_back(fmt::format("%{} = {}: {:.2f} -> {:.2f} us, {} -> 1 launches",
                                      call->name(), description, before, after, members.size()));
   ++report.changes;
-  return true;
+  return call;
 }
 
-void inline_fusion(Graph& graph, Node* call) {
+std::vector<Node*> inline_fusion(Graph& graph, Node* call) {
   const Graph& body = *graph.subgraph(std::string_view(call->target()).substr(7));
   const Graph::InsertionGuard guard(graph, call);
+  std::vector<Node*> launches;
   NodeMap map;
   StorageMap storages;
   std::map<StorageId, std::int64_t> shift;  // by the body's storage: where it starts in ours
@@ -399,6 +406,7 @@ void inline_fusion(Graph& graph, Node* call) {
       storages.emplace(node->values()[i].storage, made->values()[i].storage);
     }
     map[node.get()] = made;
+    if (!ir::is_view(*made)) launches.push_back(made);
   }
   if (!call->is_list()) {
     graph.replace_all_uses(call, map.at(leaves.front()));
@@ -411,6 +419,7 @@ void inline_fusion(Graph& graph, Node* call) {
     }
   }
   graph.erase(call);
+  return launches;
 }
 
 }  // namespace monograph::passes

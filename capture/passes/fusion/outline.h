@@ -21,13 +21,16 @@ namespace monograph::passes {
 /// returns what was written only if it returns nothing else.
 class Outliner {
  public:
-  /// `prefix` begins the subgraphs' names, the operators inside end them: "linear_gelu".
   Outliner(ir::Graph& graph, const ir::Rates& rates);
 
   /// Makes one call of `members` (in graph order, at least two, convex: see Groups) and notes it in
   /// `report` with what it saves. Nodes that depend on members move behind it. Leaves the graph
   /// alone and returns false if the fusion can't be formed or is predicted not to be faster.
-  bool outline(const std::vector<ir::Node*>& members, PassReport& report);
+  bool outline(const std::vector<ir::Node*>& members, PassReport& report) {
+    return outline_call(members, report) != nullptr;
+  }
+  /// The same; the call, or nullptr.
+  ir::Node* outline_call(const std::vector<ir::Node*>& members, PassReport& report);
 
  private:
   std::string name_for(ir::Graph& body, const std::vector<ir::Node*>& members);
@@ -37,8 +40,8 @@ class Outliner {
   std::map<std::string, std::string> known_;  ///< text of a subgraph without its name -> its name
 };
 
-/// Puts the operators of a fusion in place of its call, whose subgraph stays. Names, types and
-/// results are those of before, apart from numbering.
-void inline_fusion(ir::Graph& graph, ir::Node* call);
+/// Puts the operators of a fusion in place of its call, whose subgraph stays, and returns those
+/// that aren't views, in order.
+std::vector<ir::Node*> inline_fusion(ir::Graph& graph, ir::Node* call);
 
 }  // namespace monograph::passes

@@ -14,8 +14,7 @@ ModelCase make(BertConfig config, std::int64_t usual_length, const ModelOptions&
   seed_drawing(options.seed);
   BertSentenceEncoder encoder(config);
   for_inference(*encoder);
-  encoder->to(options.dtype);
-  encoder->to(options.device);
+  place(*encoder, options);
   ModelCase made;
   made.inputs = {
       at::randint(config.vocab_size, {options.batch, length}, at::kLong).to(options.device),

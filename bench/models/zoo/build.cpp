@@ -4,6 +4,15 @@
 
 namespace monograph::bench {
 
+void place(torch::nn::Module& module, const ModelOptions& options) {
+  const auto move = [&options](at::Tensor& tensor) {
+    const auto dtype = tensor.is_floating_point() ? options.dtype : tensor.scalar_type();
+    tensor.set_data(tensor.to(options.device, dtype));
+  };
+  for (auto& parameter : module.parameters()) move(parameter);
+  for (auto& buffer : module.buffers()) move(buffer);
+}
+
 double weight_bytes(const torch::nn::Module& module) {
   std::set<const void*> seen;
   double bytes = 0;

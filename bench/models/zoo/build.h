@@ -25,7 +25,11 @@ inline void for_inference(torch::nn::Module& module) {
   for (auto& parameter : module.parameters()) parameter.requires_grad_(false);
 }
 
-/// Bytes of parameters and of buffers that hold numbers, each memory once.
+/// Puts the module on the options' device, floating-point tensors in their dtype. (Module::to would
+/// convert integer buffers as well.)
+void place(torch::nn::Module& module, const ModelOptions& options);
+
+/// Bytes of parameters, each memory once.
 double weight_bytes(const torch::nn::Module& module);
 
 }  // namespace monograph::bench

@@ -13,8 +13,7 @@ ModelCase make(const ModelOptions& options) {
   seed_drawing(options.seed);
   Dlrm dlrm(config);
   for_inference(*dlrm);
-  dlrm->to(options.dtype);
-  dlrm->to(options.device);
+  place(*dlrm, options);
   ModelCase made;
   made.inputs = {
       at::randn({options.batch, config.dense}).to(options.dtype).to(options.device),

@@ -12,8 +12,7 @@ ModelCase make(const ModelOptions& options) {
   const std::int64_t depth = options.layers > 0 ? options.layers : 8;
   seed_drawing(options.seed);
   Mlp mlp(depth, kWidth);
-  mlp->to(options.dtype);
-  mlp->to(options.device);
+  place(*mlp, options);
   ModelCase made;
   made.inputs = {at::randn({options.batch, kWidth}).to(options.dtype).to(options.device)};
   made.read_bytes = weight_bytes(*mlp);

@@ -23,8 +23,7 @@ ModelCase make(const ModelOptions& options) {
   ResNet network = whole ? ResNet() : ResNet(std::array<std::int64_t, 4>{1, 1, 1, 1});
   draw_statistics(*network);
   for_inference(*network);
-  network->to(options.dtype);
-  network->to(options.device);
+  place(*network, options);
   ModelCase made;
   made.inputs = {at::randn({options.batch, 3, kSide, kSide}).to(options.dtype).to(options.device)};
   made.read_bytes = weight_bytes(*network);

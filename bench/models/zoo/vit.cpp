@@ -13,8 +13,7 @@ ModelCase make(const ModelOptions& options) {
   seed_drawing(options.seed);
   Vit vit(config);
   for_inference(*vit);
-  vit->to(options.dtype);
-  vit->to(options.device);
+  place(*vit, options);
   ModelCase made;
   made.inputs = {at::randn({options.batch, 3, config.image_size, config.image_size})
                      .to(options.dtype)

@@ -32,7 +32,16 @@ std::optional<std::vector<passes::FoldedConstant>> TorchConstantEvaluator::evalu
       std::any_of(node.values().begin(), node.values().end(),
                   [this](const ir::Value& v) { return v.type.storage_extent() > limit_bytes_; });
   if (large && !ir::is_view(node)) return std::nullopt;
+  return run(node);
+}
 
+std::optional<std::vector<passes::FoldedConstant>> TorchConstantEvaluator::evaluate_packed(
+    const ir::Node& node) {
+  return run(node);
+}
+
+std::optional<std::vector<passes::FoldedConstant>> TorchConstantEvaluator::run(
+    const ir::Node& node) {
   std::unordered_map<const ir::Node*, std::vector<at::Tensor>> read;  // looked up only
   const Resolver resolve = [&](const ir::Node& n) -> const std::vector<at::Tensor>& {
     const auto weight = weights_.find(n.target());

@@ -21,9 +21,11 @@ class TorchConstantEvaluator final : public passes::ConstantEvaluator {
       : weights_(weights), limit_bytes_(limit_bytes) {}
 
   std::optional<std::vector<passes::FoldedConstant>> evaluate(const ir::Node& node) override;
+  std::optional<std::vector<passes::FoldedConstant>> evaluate_packed(const ir::Node& node) override;
   void discard(const std::string& attr) override;
 
  private:
+  std::optional<std::vector<passes::FoldedConstant>> run(const ir::Node& node);
   std::string fresh_name();
 
   std::map<std::string, at::Tensor>& weights_;

@@ -12,7 +12,7 @@ namespace monograph::bench {
 struct BenchSettings {
   Options options;  ///< of ours: back end and driver
   std::vector<std::string> peers;
-  int rounds = 40;
+  int rounds = 60;
   double round_ms = 20;      ///< what a contender's round takes, roughly
   double most_seconds = 60;  ///< per model: fewer rounds if they don't fit, never below 9
   double slowdown = 0;       ///< planted in a second copy of ours, for tests of the harness

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Renders the tables of docs/performance.md and README.md from the result files in bench/results.
+
+Usage: scripts/render_results.py [--check]
+  --check  writes nothing; fails if a page isn't what the result files say
+
+A page holds a table where it says `<!-- results: FILE... -->` up to `<!-- end of results -->`; FILE is
+a name in bench/results. README's form is `<!-- summary: FILE... -->`: one line per model.
+"""
+
+import json
+import pathlib
+import re
+import statistics
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results"
+PAGES = [ROOT / "docs" / "performance.md", ROOT / "README.md"]
+BLOCK = re.compile(r"(<!-- (results|summary): ([^>]*?) -->\n).*?(<!-- end of results -->)", re.S)
+
+
+def title(model):
+    parts = [model["model"], {"Float": "fp32", "Half": "fp16", "BFloat16": "bf16"}[model["dtype"]]]
+    parts.append(f"batch {model['batch']}")
+    if model["length"]:
+        parts.append(f"length {model['length']}")
+    return ", ".join(parts)
+
+
+def rounds(contender, key):
+    series = contender.get(key)
+    return series["rounds"] if series else []
+
+
+def time(contender, key):
+    series = contender.get(key)
+    if not series:
+        return "–"
+    return f"{series['median']:.1f} [{series['p10']:.1f}, {series['p90']:.1f}]"
+
+
+def ratio(ours, other):
+    """Median over rounds of our time by theirs, on the wall clock."""
+    pairs = zip(rounds(ours, "wall_us"), rounds(other, "wall_us"))
+    return statistics.median(a / b for a, b in pairs)
+
+
+def floor(result, model, contender):
+    best = contender.get("device_us") or contender.get("wall_us")
+    if not result["bytes_per_us"] or not best:
+        return "–"
+    return f"{100 * model['read_bytes'] / result['bytes_per_us'] / best['median']:.0f} %"
+
+
+def detail(result, name):
+    lines = [f"Result file `bench/results/{name}`: {result['device']}; {result['host']}; torch "
+             f"{result['torch']}, Monograph {result['monograph']}; {result['date']}.",
+             f"`{result['command']}`", ""]
+    for model in result["models"]:
+        lines += [f"**{title(model)}** – answers checked against {model['reference']}", "",
+                  "| contender | wall µs, median [p10, p90] | device µs | Monograph's time by this one's | share of the read floor |",
+                  "|---|---|---|---|---|"]
+        ours = model["contenders"][0]
+        for c in model["contenders"]:
+            if c["status"] != "ok":
+                lines.append(f"| {c['name']} | {c['status']}: {c['reason'].splitlines()[0][:120]} | | | |")
+                continue
+            by = "–" if c is ours or ours["status"] != "ok" else f"{ratio(ours, c):.2f}"
+            lines.append(f"| {c['name']} | {time(c, 'wall_us')} | {time(c, 'device_us')} | {by} | {floor(result, model, c)} |")
+        lines.append("")
+    return lines
+
+
+def summary(results):
+    names = []
+    for result in results:
+        for model in result["models"]:
+            names += [c["name"] for c in model["contenders"][1:] if c["name"] not in names]
+    lines = ["| model | Monograph µs | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
+    for result in results:
+        for model in result["models"]:
+            ours = model["contenders"][0]
+            cells = []
+            for name in names:
+                other = next((c for c in model["contenders"] if c["name"] == name), None)
+                ok = other and other["status"] == ours["status"] == "ok"
+                cells.append(f"{other['wall_us']['median']:.1f} ({1 / ratio(ours, other):.2f} ×)" if ok
+                             else other["status"] if other else "–")
+            mine = f"{ours['wall_us']['median']:.1f}" if ours["status"] == "ok" else ours["status"]
+            lines.append(f"| {title(model)} | {mine} | " + " | ".join(cells) + " |")
+    return lines + [""]
+
+
+def load(name):
+    path = RESULTS / name
+    try:
+        result = json.loads(path.read_text())
+        if result["format"] != 1:
+            raise ValueError(f"format {result['format']}")
+        return result
+    except (OSError, ValueError, KeyError) as error:
+        sys.exit(f"error: {path.relative_to(ROOT)} is no result file: {error}")
+
+
+def render(match):
+    names = match[3].split()
+    results = [load(name) for name in names]
+    if match[2] == "summary":
+        lines = summary(results)
+    else:
+        lines = [line for name, result in zip(names, results) for line in detail(result, name)]
+    return match[1] + "\n" + "\n".join(lines) + match[4]
+
+
+def main():
+    if sys.argv[1:] not in ([], ["--check"]):
+        sys.exit(__doc__)
+    stale = []
+    for page in PAGES:
+        if not page.exists():
+            continue
+        text = page.read_text()
+        new = BLOCK.sub(render, text)
+        if new != text:
+            stale.append(str(page.relative_to(ROOT)))
+            if not sys.argv[1:]:
+                page.write_text(new)
+    if sys.argv[1:] and stale:
+        sys.exit(f"error: {', '.join(stale)} differ from the result files; run scripts/render_results.py")
+
+
+if __name__ == "__main__":
+    main()

@@ -40,7 +40,8 @@ plan::BufferKind kind_of_weight(ir::StorageKind kind) {
 
 class Lowering {
  public:
-  Lowering(const ir::Graph& graph, const Chooser& choose) : graph_(graph), choose_(choose) {
+  Lowering(const ir::Graph& graph, const Chooser& choose, const ir::Rates& rates)
+      : graph_(graph), choose_(choose), rates_(rates) {
     result_.buffer_of.assign(graph.storages().size(), -1);
     names_.resize(graph.storages().size());
     output_slots_.assign(graph.storages().size(), -1);
@@ -180,8 +181,13 @@ class Lowering {
     launch.id = static_cast<plan::LaunchId>(result_.problem.launches.size());
     launch.workspace_bytes = choice.workspace_bytes;
     result_.problem.launches.push_back(std::move(launch));
+    const ir::Cost cost = ir::cost_of(node);
+    const double us = ir::work_us(cost, rates_);
     result_.launches.push_back({static_cast<plan::LaunchId>(result_.launches.size()), choice.kind,
-                                &node, std::move(choice.implementation), std::move(choice.reason)});
+                                &node, std::move(choice.implementation), std::move(choice.reason),
+                                cost, us});
+    result_.cost += cost;
+    result_.predicted_us += us + rates_.boundary_us;
   }
 
   Choice choose(const ir::Node& node) const {
@@ -201,6 +207,7 @@ class Lowering {
 
   const ir::Graph& graph_;
   const Chooser& choose_;
+  const ir::Rates& rates_;
   Lowered result_;
   std::vector<std::string> names_;          ///< by storage; set once a launch defined it
   std::vector<std::int32_t> output_slots_;  ///< by storage; -1 for no output
@@ -208,8 +215,8 @@ class Lowering {
 
 }  // namespace
 
-Lowered lower(const ir::Graph& graph, const Chooser& choose) {
-  return Lowering(graph, choose).run();
+Lowered lower(const ir::Graph& graph, const Chooser& choose, const ir::Rates& rates) {
+  return Lowering(graph, choose, rates).run();
 }
 
 }  // namespace monograph::lower

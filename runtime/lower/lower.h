@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "capture/ir/cost.h"
 #include "capture/ir/graph.h"
 #include "runtime/plan/plan.h"
 
@@ -29,6 +30,8 @@ struct Launch {
   const ir::Node* node = nullptr;
   std::string implementation;  ///< registry name, empty for kAten
   std::string reason;          ///< why this implementation, for dumps
+  ir::Cost cost;               ///< what it must move and compute at least
+  double predicted_us = 0;     ///< its work at the rates given to `lower`, without the boundary
 };
 
 /// A back end's say in lowering: how a call is implemented and what scratch it needs.
@@ -49,12 +52,18 @@ struct Lowered {
   std::vector<plan::BufferId> buffer_of;  ///< by storage id; -1 if unused
   std::vector<const ir::Node*> inputs;    ///< placeholders in order
   std::vector<const ir::Node*> outputs;   ///< flattened leaves of the output node, tensors only
+  ir::Cost cost;                          ///< sum over all launches
+  double predicted_us = 0;                ///< the same, with a boundary for each launch
 };
 
 /// Lowers a verified graph in which every output leaf is a node whose tensor owns its whole
 /// storage row-major and exclusively (pass materialize_outputs sees to that); such storages
-/// become output buffers. Throws Error(kInvalidGraph) naming the node otherwise.
-Lowered lower(const ir::Graph& graph, const Chooser& choose);
+/// become output buffers. Throws Error(kInvalidGraph) naming the node otherwise. Times are
+/// predicted for a device of `rates`.
+Lowered lower(const ir::Graph& graph, const Chooser& choose, const ir::Rates& rates = {});
+
+/// One line per launch: name, operator or fusion, how it is carried out, bytes, predicted µs.
+std::string cost_table(const Lowered& lowered);
 
 std::string text(const Lowered& lowered);
 

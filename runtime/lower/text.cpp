@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +45,17 @@ std::string text(const Lowered& lowered) {
     s += "\n";
   }
   return s + "  outputs=" + names(lowered.outputs) + "\n}\n" + plan::text(lowered.problem);
+}
+
+std::string cost_table(const Lowered& lowered) {
+  std::string s;
+  for (const Launch& l : lowered.launches) {
+    s += fmt::format("{:>4} {:<32} {:<40} {:<8} {:>14.0f} B {:>10.2f} us\n", l.id, l.node->name(),
+                     l.node->target(), launch_kind_name(l.kind), l.cost.bytes, l.predicted_us);
+  }
+  return s + fmt::format("{} launches, {:.0f} bytes, {:.0f} operations, {:.2f} us predicted\n",
+                         lowered.launches.size(), lowered.cost.bytes, lowered.cost.flops,
+                         lowered.predicted_us);
 }
 
 }  // namespace monograph::lower

@@ -64,6 +64,26 @@ void expect_refused(const std::string& body, const std::string& node, const std:
   }
 }
 
+TEST(Lower, CostsAndPredictions) {
+  const Case c = lower_text(R"(
+    %x : f32[2,64] = placeholder[target=x]
+    %w : f32[32,64] = get_attr[target=fc.weight, kind=parameter]
+    %linear : f32[2,32] = call_function[target=aten.linear.default](args = (%x, %w), kwargs = {})
+    %relu : f32[2,32] = call_function[target=aten.relu.default](args = (%linear,), kwargs = {})
+    return (%relu,)
+)");
+  ASSERT_EQ(c.lowered.launches.size(), 2U);
+  EXPECT_EQ(c.lowered.launches[0].cost.bytes, 512 + 8192 + 256);
+  EXPECT_EQ(c.lowered.launches[0].cost.flops, 2.0 * 2 * 32 * 64);
+  EXPECT_EQ(c.lowered.launches[1].cost.bytes, 256 + 256);
+  const ir::Rates h200 = ir::Rates::h200();
+  EXPECT_DOUBLE_EQ(c.lowered.launches[1].predicted_us, 512 / h200.bytes_per_us);
+  EXPECT_DOUBLE_EQ(c.lowered.predicted_us, (8960 + 512) / h200.bytes_per_us + 2 * h200.boundary_us);
+  EXPECT_EQ(c.lowered.cost.bytes, 8960 + 512);
+  EXPECT_THAT(cost_table(c.lowered), HasSubstr("aten.linear.default"));
+  EXPECT_THAT(cost_table(c.lowered), HasSubstr("2 launches, 9472 bytes, 8192 operations, 1.50 us"));
+}
+
 TEST(Lower, LinearAndRelu) {
   const Case c = lower_text(R"(
     %x : f32[2,64] = placeholder[target=x]

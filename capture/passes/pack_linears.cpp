@@ -194,6 +194,16 @@ class Packer {
     return weight;
   }
 
+  /// Arguments that spell out the strides or the offset of a view follow its type.
+  void restate_strides(Node* view) {
+    const bool strided = is_aten(*view, "as_strided");
+    if (!strided && !is_aten(*view, "_reshape_alias")) return;
+    std::vector<Arg> args = view->args();
+    args.at(2) = Arg::ints(view->type().strides);
+    if (strided && args.size() > 3) args[3] = Arg(view->type().offset);
+    graph_.set_args(view, std::move(args), view->kwargs());
+  }
+
   /// `layer` becomes columns `first`... of `packed`.
   void slice(Node* layer, Node* packed, std::int64_t first) {
     const std::int64_t width = layer->type().sizes.back();
@@ -208,6 +218,7 @@ class Packer {
       ir::Results results{value->values(), value->is_list()};
       for (ir::Value& v : results.values) v = {*moved(v.type, m), packed->storage()};
       graph_.set_values(value, std::move(results));
+      restate_strides(value);
     }
     std::vector<Node*> weights;
     for (std::size_t i = 1; i < layer->args().size(); ++i)

@@ -121,10 +121,17 @@ TEST(PackLinears, SharedInput) {
     %rest : f32[2,2,3,2]{strides=[18,2,6,1], offset=2, alias=%a} = call_function[target=aten.slice.Tensor](args = (%t, 1, 1, 3), kwargs = {})
     // CHECK: %row : f32[3,2]{strides=[8,1], offset=30, alias=%packed_linear}
     %row : f32[3,2]{strides=[2,1], offset=6, alias=%b} = call_function[target=aten.select.int](args = (%b, 0, 1), kwargs = {})
+    // CHECK: aten._reshape_alias.default](args = (%alias, [2, 3, 2], [24, 8, 1])
+    %alias : f32[2,3,2]{strides=[18,6,1], alias=%a} = call_function[target=aten.select.int](args = (%t, 1, 0), kwargs = {})
+    %same : f32[2,3,2]{strides=[18,6,1], alias=%a} = call_function[target=aten._reshape_alias.default](args = (%alias, [2, 3, 2], [18, 6, 1]), kwargs = {})
+    // CHECK: aten.as_strided.default](args = (%slice, [3], [8], 1), kwargs = {})
+    %column : f32[3]{strides=[6], offset=1, alias=%a} = call_function[target=aten.as_strided.default](args = (%a, [3], [6], 1), kwargs = {})
+    %c : f32[3] = call_function[target=aten.abs.default](args = (%column,), kwargs = {})
+    %s : f32[2,3,2] = call_function[target=aten.exp.default](args = (%same,), kwargs = {})
     %y : f32[2,3,3,2] = call_function[target=aten.neg.default](args = (%t,), kwargs = {})
     %z : f32[3,2] = call_function[target=aten.exp.default](args = (%row,), kwargs = {})
     %q : f32[2,2,3,2] = call_function[target=aten.relu.default](args = (%rest,), kwargs = {})
-    return (%y, %z, %q)
+    return (%y, %z, %q, %c, %s)
   })"));
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <memory>
 #include <regex>
 
@@ -36,6 +37,21 @@ void load(void* library, const char* name, Fn& fn) {
   }
 }
 
+// NVRTC opens its own data by name alone, which finds it only where the system's search path holds
+// a toolkit. Opened by path beforehand, it is found by that name. A failure is left for NVRTC to
+// report.
+void open_builtins(const Nvrtc& api) {
+  int major = 0;
+  int minor = 0;
+  Dl_info info{};
+  if (api.version(&major, &minor) != NVRTC_SUCCESS) return;
+  if (dladdr(reinterpret_cast<void*>(api.version), &info) == 0) return;
+  const std::string folder = std::filesystem::path(info.dli_fname).parent_path().string();
+  const std::string name =
+      "libnvrtc-builtins.so." + std::to_string(major) + "." + std::to_string(minor);
+  dlopen((folder + "/" + name).c_str(), RTLD_NOW | RTLD_LOCAL);
+}
+
 const Nvrtc& nvrtc() {
   static const Nvrtc api = [] {
     // Never closed: the library keeps threads and caches of its own. The search path is this
@@ -56,6 +72,7 @@ const Nvrtc& nvrtc() {
     load(library, "nvrtcGetCUBINSize", n.cubin_size);
     load(library, "nvrtcGetCUBIN", n.cubin);
     load(library, "nvrtcGetErrorString", n.error_string);
+    open_builtins(n);
     return n;
   }();
   return api;

@@ -1,13 +1,15 @@
 // Results as files and tables, and the check before any timing.
 #include "bench/harness/result.h"
 
-#include <ATen/ops/full.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <monograph/error.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>

@@ -82,7 +82,11 @@ std::variant<Program, Rejection> Program::import_torchscript(const std::filesyst
     flatten(script->forward({tensors.begin(), tensors.end()}), outputs);
     return outputs;
   };
-  return trace(module, inputs, options);
+  // TorchScript's executor fuses from its second run on, and fused operators aren't seen. A script
+  // has no host code that a second forward could find out about.
+  Options once = options;
+  once.check_twice = false;
+  return trace(module, inputs, once);
 }
 
 }  // namespace monograph

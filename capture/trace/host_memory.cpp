@@ -10,11 +10,15 @@
 namespace monograph::trace {
 
 std::uint64_t checksum(const at::Tensor& tensor) {
+  return checksum(*tensor.storage().unsafeGetStorageImpl());
+}
+
+std::uint64_t checksum(const c10::StorageImpl& storage) {
   // Four independent multiplicative lanes of 8 bytes each: as fast as memory, and any change of a
   // single word changes the sum (multiplication by an odd number is a bijection).
   constexpr std::uint64_t kMultiplier = 0x9E3779B97F4A7C15;
-  const auto* bytes = static_cast<const unsigned char*>(tensor.storage().data());
-  const std::size_t size = tensor.storage().nbytes();
+  const auto* bytes = static_cast<const unsigned char*>(storage.data());
+  const std::size_t size = storage.nbytes();
   std::uint64_t lanes[4] = {1, 2, 3, 4};
   std::size_t at = 0;
   for (; at + sizeof(lanes) <= size; at += sizeof(lanes)) {

@@ -17,6 +17,7 @@ inline constexpr std::int64_t kWatchedFactoryBytes = std::int64_t{64} << 20;
 
 /// Checksum of the bytes of the storage of `tensor`, which must be on the host.
 std::uint64_t checksum(const at::Tensor& tensor);
+std::uint64_t checksum(const c10::StorageImpl& storage);
 
 /// Fills the storage of a host tensor with undefined contents, if it isn't larger than
 /// kWatchedFactoryBytes, so that what the host writes there differs from what was there before

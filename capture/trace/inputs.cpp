@@ -70,14 +70,26 @@ at::Tensor private_copy(const at::Tensor& tensor) {
 
 void check_inputs(const Module& module, const std::vector<at::Tensor>& inputs) {
   for (std::size_t i = 0; i < inputs.size(); ++i) check_input(inputs[i], quoted_name(module, i));
+}
+
+std::optional<Rejection> overlapping_inputs(const Module& module,
+                                            const std::vector<at::Tensor>& inputs) {
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     for (std::size_t j = 0; j < i; ++j) {
       if (!overlap(inputs[j], inputs[i])) continue;
-      unusable(quoted_name(module, i) +
-               ": expected memory of its own, got a tensor that overlaps " +
-               quoted_name(module, j) + "; pass a clone, or let forward take the tensor once");
+      Rejection rejection;
+      rejection.code = Code::kRejectedAliasing;
+      rejection.subject = input_names(module, inputs.size())[i];
+      rejection.reason = quoted_name(module, i) +
+                         ": expected memory of its own, got a tensor that overlaps " +
+                         quoted_name(module, j) +
+                         ": forward may take notice of that, and a replay on tensors that don't "
+                         "overlap would be another computation";
+      rejection.remedy = "pass a clone, or let forward take the tensor once";
+      return rejection;
     }
   }
+  return std::nullopt;
 }
 
 std::vector<std::string> input_names(const Module& module, std::size_t count) {

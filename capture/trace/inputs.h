@@ -3,6 +3,7 @@
 
 #include <monograph/program.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,9 +11,14 @@ namespace monograph::trace {
 
 /// Throws Error(kInvalidArgument) that names the input (by name if it has one), what was expected
 /// and what came: an undefined tensor, one that requires grad, is sparse, nested or quantised, has
-/// an element type that the graph doesn't know, lives neither on cpu nor cuda, or overlaps another
-/// input in memory. Tensors that overlap themselves (expand) are fine: inputs are only read.
+/// an element type that the graph doesn't know, or lives neither on cpu nor cuda.
 void check_inputs(const Module& module, const std::vector<at::Tensor>& inputs);
+
+/// The refusal of inputs that overlap each other in memory: forward may take notice of it, and a
+/// replay on tensors that don't wouldn't be the same. Tensors that overlap themselves (expand) are
+/// fine: inputs are only read.
+std::optional<Rejection> overlapping_inputs(const Module& module,
+                                            const std::vector<at::Tensor>& inputs);
 
 /// The module's input names, completed by "in_0", "in_1", ... Error(kInvalidArgument) for names
 /// that are too many, empty or used twice.

@@ -114,7 +114,7 @@ std::variant<Program, Rejection> Program::trace(const Module& module,
                                                 const std::vector<at::Tensor>& inputs,
                                                 const Options& options) {
   const auto& pipeline = pipeline_of(options);
-  auto outcome = trace::record(module, inputs, options.name);
+  auto outcome = trace::checked_record(module, inputs, options);
   if (auto* rejection = std::get_if<Rejection>(&outcome)) return std::move(*rejection);
   auto& recording = std::get<trace::Recording>(outcome);
   auto impl = std::make_shared<Impl>();

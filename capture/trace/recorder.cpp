@@ -28,8 +28,10 @@ void for_each_written(const OpFacts& facts, const CallArguments& args, Fn&& fn) 
 
 }  // namespace
 
-Recorder::Recorder(std::string name, const std::vector<NamedTensor>& tensors)
-    : graph_(std::move(name)), values_(graph_, tensors) {}
+Recorder::Recorder(std::string name, const std::vector<NamedTensor>& tensors, RecorderSetup setup)
+    : graph_(std::move(name)),
+      values_(graph_, tensors, setup.states, setup.state),
+      setup_(std::move(setup)) {}
 
 void Recorder::add_input(const std::string& name, const at::Tensor& tensor) {
   values_.add_input(name, tensor);
@@ -51,6 +53,9 @@ void Recorder::call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
     } else {
       record(op, facts, keys, stack);
     }
+  } catch (const HostWrote& wrote) {
+    refuse_host_write(wrote.record());
+    throw RecordingAborted();
   } catch (const CannotRepresent& why) {
     refuse(facts, nullptr,
            {Code::kRejectedUnsupportedOp,
@@ -153,10 +158,11 @@ void Recorder::call_tensor_form(const c10::OperatorHandle& form, torch::jit::Sta
 void Recorder::record(const c10::OperatorHandle& op, const OpFacts& facts, c10::DispatchKeySet keys,
                       torch::jit::Stack* stack) {
   const CallArguments args(op.schema(), *stack);
+  check_foreign(facts, args);
   for_each_written(facts, args,
                    [&](const at::Tensor& target) { check_write(facts, args, target); });
   Call call = describe(facts, args);
-  run_below(op, keys, stack);
+  run_watched(op, facts, keys, stack);
   add_node(op, facts, std::move(call), *stack);
 }
 
@@ -169,7 +175,10 @@ void Recorder::check_write(const OpFacts& facts, const CallArguments& args,
     return;
   }
   if (record.kind == ir::StorageKind::kIntermediate) return;
-  refuse_mutation(facts, args, record);
+  const bool state =
+      record.kind == ir::StorageKind::kState || (setup_.every_write && values_.make_state(record));
+  if (!state) refuse_mutation(facts, args, record);
+  if (setup_.state != nullptr) setup_.state->save(target);
 }
 
 void Recorder::refuse_mutation(const OpFacts& facts, const CallArguments& args,
@@ -216,6 +225,9 @@ void Recorder::set_outputs(const std::vector<at::Tensor>& outputs) {
     std::string why = outputs[i].defined() ? std::string() : "it is undefined";
     try {
       if (why.empty()) args.emplace_back(values_.use(outputs[i]));
+    } catch (const HostWrote& wrote) {
+      refuse_host_write(wrote.record());
+      throw RecordingAborted();
     } catch (const CannotRepresent& reason) {
       why = reason.what();
     }

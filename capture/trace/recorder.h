@@ -7,12 +7,16 @@
 #include <exception>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "capture/ir/graph.h"
 #include "capture/trace/dispatch_key.h"
+#include "capture/trace/foreign_work.h"
 #include "capture/trace/op_policy.h"
+#include "capture/trace/state_snapshot.h"
+#include "capture/trace/storage_guard.h"
 #include "capture/trace/values.h"
 
 namespace monograph::trace {
@@ -26,10 +30,19 @@ class RecordingAborted final : public std::exception {
   }
 };
 
+/// What a recording may write, and who helps it.
+struct RecorderSetup {
+  std::set<std::size_t> states;    ///< positions of the tensors that are declared state
+  bool every_write = false;        ///< weights and constants become state when they are written
+  StateSnapshot* state = nullptr;  ///< saves state before it is written; may be null without state
+  const ForeignWork* foreign = nullptr;  ///< may be null
+  const StorageGuard* guard = nullptr;   ///< of the module's tensors, if they are guarded
+};
+
 /// One recording. Calls come in on the thread that traces.
 class Recorder final : public CallSink {
  public:
-  Recorder(std::string name, const std::vector<NamedTensor>& tensors);
+  Recorder(std::string name, const std::vector<NamedTensor>& tensors, RecorderSetup setup = {});
 
   void add_input(const std::string& name, const at::Tensor& tensor);
   void call(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
@@ -37,6 +50,13 @@ class Recorder final : public CallSink {
   void set_outputs(const std::vector<at::Tensor>& outputs);
 
   const std::optional<Rejection>& rejection() const noexcept { return rejection_; }
+  /// After forward: refuses what host code or other threads did to memory that outlives forward.
+  void check_after();
+  /// The refusal of host code that asked for the memory of guarded tensor `name` just now.
+  Rejection stray_write(const std::string& name) const;
+  /// What to call the last operator that was recorded, for faults of host code: "%add_1".
+  std::string last_node() const;
+  const ValueTable& values() const noexcept { return values_; }
   ir::Graph& graph() noexcept { return graph_; }
   std::map<std::string, at::Tensor>& weights() noexcept { return values_.weights(); }
 
@@ -62,10 +82,16 @@ class Recorder final : public CallSink {
   static void call_tensor_form(const c10::OperatorHandle& form, torch::jit::Stack* stack);
   bool check_before(const OpFacts& facts, const CallArguments& args);
   void check_write(const OpFacts& facts, const CallArguments& args, const at::Tensor& target);
+  void refuse_host_write(const StorageRecord& record);
   [[noreturn]] void refuse_mutation(const OpFacts& facts, const CallArguments& args,
                                     const StorageRecord& record);
   void change_geometry(const c10::OperatorHandle& op, const OpFacts& facts,
                        c10::DispatchKeySet keys, torch::jit::Stack* stack);
+  void check_foreign(const OpFacts& facts, const CallArguments& args);
+  void run_watched(const c10::OperatorHandle& op, const OpFacts& facts, c10::DispatchKeySet keys,
+                   torch::jit::Stack* stack);
+  void run_guarded(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
+                   torch::jit::Stack* stack);
   Call describe(const OpFacts& facts, const CallArguments& args);
   ir::Arg argument(const c10::IValue& value, const c10::TypePtr& type);
   ir::Arg tensor_argument(const at::Tensor& tensor);
@@ -86,6 +112,7 @@ class Recorder final : public CallSink {
   ir::Graph graph_;
   ValueTable values_;
   OpPolicy policy_;
+  RecorderSetup setup_;
   std::vector<std::string> composites_;  ///< composite operators being decomposed, outermost first
   int composites_with_tensors_ = 0;
   std::optional<Rejection> rejection_;

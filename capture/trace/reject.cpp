@@ -35,7 +35,8 @@ std::string mutation_reason(ir::StorageKind kind, std::string_view subject, bool
 std::string mutation_remedy(ir::StorageKind kind) {
   if (kind == ir::StorageKind::kBuffer) {
     return "call eval() if training statistics are updated; otherwise compute a new tensor and "
-           "return it instead of updating the buffer in forward";
+           "return it instead of updating the buffer in forward, or declare the buffer in "
+           "Options::mutable_state";
   }
   return "compute a new tensor (y = x + 1) instead of writing in place (x.add_(1)), or write to "
          "x.clone()";

@@ -1,6 +1,7 @@
 #include "capture/trace/values.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "capture/trace/convert.h"
 #include "capture/trace/dispatch_key.h"
@@ -41,18 +42,23 @@ at::Tensor kept_copy(const at::Tensor& tensor) {
 
 }  // namespace
 
-ValueTable::ValueTable(ir::Graph& graph, const std::vector<NamedTensor>& tensors)
-    : graph_(graph), tensors_(tensors) {
+ValueTable::ValueTable(ir::Graph& graph, const std::vector<NamedTensor>& tensors,
+                       const std::set<std::size_t>& states, StateSnapshot* keeper)
+    : graph_(graph), tensors_(tensors), keeper_(keeper) {
+  std::set<const c10::StorageImpl*> written;
+  for (const std::size_t i : states) written.insert(storage_key(tensors[i].tensor));
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const at::Tensor& tensor = tensors[i].tensor;
     if (!tensor.defined() || !tensor.has_storage()) continue;
     owned_.try_emplace(tensor.unsafeGetTensorImpl(), i);
     if (memory_.contains(storage_key(tensor))) continue;
     StorageRecord record;
-    record.kind = weight_kind(tensors[i]);
+    record.kind =
+        written.contains(storage_key(tensor)) ? ir::StorageKind::kState : weight_kind(tensors[i]);
     record.end = static_cast<std::int64_t>(tensor.storage().nbytes());
     record.owner = i;
-    add_record(tensor, std::move(record));
+    record.provenance = Provenance::kWeights;
+    watch_lasting(tensor, add_record(tensor, std::move(record)));
   }
 }
 
@@ -76,7 +82,7 @@ void ValueTable::add_input(const std::string& name, const at::Tensor& tensor) {
   record.kind = ir::StorageKind::kInput;
   record.origin = begin_byte(tensor);
   record.end = record.origin + extent;
-  add_record(tensor, std::move(record));
+  watch_lasting(tensor, add_record(tensor, std::move(record)));
   bind(tensor, node, -1);
 }
 
@@ -204,6 +210,10 @@ ir::Node* ValueTable::constant_node(const at::Tensor& kept) {
            std::any_of(tensors_.begin(), tensors_.end(),
                        [&name](const NamedTensor& weight) { return weight.name == name; }));
   weights_[name] = kept;
+  if (kept.device().is_cpu() &&
+      static_cast<std::int64_t>(kept.storage().nbytes()) <= kWatchedFactoryBytes) {
+    sums_[name] = checksum(kept);
+  }
   return graph_.get_attr(name, type_of(kept), ir::StorageKind::kConstant,
                          static_cast<std::int64_t>(kept.storage().nbytes()));
 }
@@ -238,7 +248,11 @@ ir::Node* ValueTable::add_constant(const at::Tensor& tensor) {
   record.id = node->storage();
   record.kind = ir::StorageKind::kConstant;
   record.end = static_cast<std::int64_t>(tensor.storage().nbytes());
-  add_record(tensor, std::move(record));
+  record.provenance = Provenance::kWeights;
+  record.copied = !owns_memory(tensor);
+  StorageRecord& added = add_record(tensor, std::move(record));
+  watch_lasting(tensor, added);
+  if (keeper_ != nullptr && added.watched && !added.copied) keeper_->save(tensor);
   bind(tensor, node, -1);
   return node;
 }
@@ -320,11 +334,11 @@ void ValueTable::make_writable(const at::Tensor& tensor) {
 
 void ValueTable::refresh_contents(const at::Tensor& tensor) {
   StorageRecord* record = storage_of(tensor);
-  if (record == nullptr || (record->kind != ir::StorageKind::kIntermediate && !record->lifted)) {
-    return;
-  }
+  if (record == nullptr) return;
+  if (record->kind == ir::StorageKind::kState) return watch_lasting(tensor, *record);
+  if (record->kind != ir::StorageKind::kIntermediate && !record->lifted) return;
   const std::int64_t limit =
-      record->provenance == Provenance::kRun ? kWatchedBytes : kWatchedFactoryBytes;
+      record->provenance >= Provenance::kWeights ? kWatchedBytes : kWatchedFactoryBytes;
   record->watched =
       tensor.device().is_cpu() && static_cast<std::int64_t>(tensor.storage().nbytes()) <= limit;
   if (record->watched) record->checksum = checksum(tensor);
@@ -332,11 +346,72 @@ void ValueTable::refresh_contents(const at::Tensor& tensor) {
 
 void ValueTable::check_contents(const at::Tensor& tensor, StorageRecord& record) {
   if (!record.watched || checksum(tensor) == record.checksum) return;
-  if (record.provenance == Provenance::kRun || record.in_composite) {
+  if (record.kind != ir::StorageKind::kIntermediate && !record.lifted) throw HostWrote(record);
+  if (record.provenance >= Provenance::kWeights || record.in_composite) {
     throw CannotRepresent(
         "its memory was changed between two operators by code that the recorder can't see");
   }
   lift(tensor, record);
+}
+
+/// Memory that outlives forward must not change between operators either.
+void ValueTable::watch_lasting(const at::Tensor& tensor, StorageRecord& record) {
+  record.watched = tensor.device().is_cpu() && tensor.storage().data() != nullptr &&
+                   static_cast<std::int64_t>(tensor.storage().nbytes()) <= kWatchedBytes;
+  if (record.watched) record.checksum = checksum(tensor);
+}
+
+bool ValueTable::make_state(StorageRecord& record) {
+  if (record.kind == ir::StorageKind::kInput || record.copied) return false;
+  record.kind = ir::StorageKind::kState;
+  graph_.set_storage_kind(record.id, record.kind);
+  return true;
+}
+
+void ValueTable::check_lasting() {
+  const StorageRecord* first = nullptr;
+  for (auto& [key, memory] : memory_) {
+    const auto storage = memory.pin.lock();
+    if (!storage) continue;
+    for (const StorageRecord& record : memory.records) {
+      const bool lasting = record.kind != ir::StorageKind::kIntermediate && !record.lifted;
+      if (!lasting || !record.watched || checksum(*storage) == record.checksum) continue;
+      const auto order = [](const StorageRecord& r) { return std::tuple(r.kind, r.owner, r.id); };
+      if (first == nullptr || order(record) < order(*first)) first = &record;
+    }
+  }
+  if (first != nullptr) throw HostWrote(*first);
+}
+
+std::vector<Survivor> ValueTable::survivors() const {
+  std::map<ir::StorageId, Survivor> found;
+  for (const auto& [key, memory] : memory_) {
+    if (memory.pin.expired()) continue;
+    for (const StorageRecord& record : memory.records) {
+      if (record.kind != ir::StorageKind::kIntermediate && !record.lifted) continue;
+      const ir::Node* node = record.nodes.empty() ? record.list : record.nodes.front();
+      if (node == nullptr) continue;
+      found.try_emplace(record.id,
+                        Survivor{node->name(), node->target(), record.provenance, memory.pin});
+    }
+  }
+  std::vector<Survivor> out;
+  for (auto& [id, survivor] : found) out.push_back(std::move(survivor));
+  return out;
+}
+
+std::vector<const c10::StorageImpl*> ValueTable::own_storages() const {
+  std::map<ir::StorageId, const c10::StorageImpl*> found;
+  for (const auto& [key, memory] : memory_) {
+    for (const StorageRecord& record : memory.records) {
+      if (record.kind == ir::StorageKind::kIntermediate || record.kind == ir::StorageKind::kInput) {
+        found.emplace(record.id, key);
+      }
+    }
+  }
+  std::vector<const c10::StorageImpl*> out;
+  for (const auto& [id, storage] : found) out.push_back(storage);
+  return out;
 }
 
 /// Makes what the host wrote into memory from a factory a constant: the same on every replay.

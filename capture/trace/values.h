@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "capture/ir/graph.h"
+#include "capture/trace/state_snapshot.h"
 
 namespace monograph::trace {
 
@@ -27,11 +29,25 @@ class CannotRepresent final : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+struct StorageRecord;
+
+/// Host code wrote memory that outlives forward, between two operators.
+class HostWrote final : public std::runtime_error {
+ public:
+  explicit HostWrote(const StorageRecord& record)
+      : std::runtime_error("host code wrote memory that outlives forward"), record_(&record) {}
+  const StorageRecord& record() const noexcept { return *record_; }
+
+ private:
+  const StorageRecord* record_;
+};
+
 /// What the contents of a storage depend on; of several, the largest counts.
 enum class Provenance : std::uint8_t {
-  kFixed,  ///< on nothing: factories and what is computed from them
-  kHost,   ///< on memory that the host wrote without an operator
-  kRun,    ///< on inputs, weights or constants
+  kFixed,    ///< on nothing: factories and what is computed from them
+  kHost,     ///< on memory that the host wrote without an operator
+  kWeights,  ///< on weights or constants, the same in every call
+  kRun,      ///< on inputs
 };
 
 /// What one IR storage is in LibTorch's memory.
@@ -43,6 +59,7 @@ struct StorageRecord {
   std::size_t owner = 0;    ///< index into the module's tensors, for weights
   Provenance provenance = Provenance::kRun;
   bool lifted = false;        ///< a constant that copies memory written by the host
+  bool copied = false;        ///< a constant whose memory LibTorch was only lent: a copy stands in
   bool in_composite = false;  ///< made inside a composite operator that was given tensors
   bool watched = false;       ///< `checksum` is that of its bytes after the last recorded write
   std::uint64_t checksum = 0;
@@ -53,10 +70,20 @@ struct StorageRecord {
   int list_index = 0;
 };
 
+/// A tensor that an operator of forward made and that outlives forward, kept by somebody.
+struct Survivor {
+  std::string node;  ///< that made it
+  std::string op;
+  Provenance provenance = Provenance::kRun;
+  c10::weak_intrusive_ptr<c10::StorageImpl> storage;
+};
+
 class ValueTable {
  public:
-  /// `graph` and `tensors` must outlive the table.
-  ValueTable(ir::Graph& graph, const std::vector<NamedTensor>& tensors);
+  /// `graph` and `tensors` must outlive the table. `states` has the positions in `tensors` of those
+  /// that forward may write. `keeper` saves small constants before anything happens to them.
+  ValueTable(ir::Graph& graph, const std::vector<NamedTensor>& tensors,
+             const std::set<std::size_t>& states = {}, StateSnapshot* keeper = nullptr);
 
   /// Makes the placeholder for an input.
   void add_input(const std::string& name, const at::Tensor& tensor);
@@ -90,6 +117,21 @@ class ValueTable {
   /// Starts watching, or takes the checksum again after a recorded write.
   void refresh_contents(const at::Tensor& tensor);
 
+  /// Makes a weight or constant state, which may be written. False if it can't be: an input, or a
+  /// constant whose memory is a copy.
+  bool make_state(StorageRecord& record);
+
+  /// Throws HostWrote for a watched weight, constant or input whose bytes changed since its last
+  /// use.
+  void check_lasting();
+  /// Memory that operators of forward made and that is still held by somebody, in order of storage.
+  std::vector<Survivor> survivors() const;
+  /// Storages that only this forward can have handed to others: private copies of inputs, and what
+  /// its operators made. In order; dead ones are still listed, their addresses not in use again.
+  std::vector<const c10::StorageImpl*> own_storages() const;
+  /// Checksums of constants at their first use, by target; those too large or on a device miss.
+  const std::map<std::string, std::uint64_t>& constant_sums() const noexcept { return sums_; }
+
   /// Tensors behind get_attr nodes, by target.
   std::map<std::string, at::Tensor>& weights() noexcept { return weights_; }
 
@@ -118,14 +160,17 @@ class ValueTable {
   ir::Node* add_constant(const at::Tensor& tensor);
   ir::Node* constant_node(const at::Tensor& kept);
   void check_contents(const at::Tensor& tensor, StorageRecord& record);
+  static void watch_lasting(const at::Tensor& tensor, StorageRecord& record);
   void lift(const at::Tensor& tensor, StorageRecord& record);
 
   ir::Graph& graph_;
   const std::vector<NamedTensor>& tensors_;
+  StateSnapshot* keeper_;
   std::unordered_map<const c10::TensorImpl*, std::size_t> owned_;  // looked up only
   std::unordered_map<const c10::TensorImpl*, Binding> bindings_;   // looked up only
   std::unordered_map<const c10::StorageImpl*, Memory> memory_;     // looked up only
   std::map<std::string, at::Tensor> weights_;
+  std::map<std::string, std::uint64_t> sums_;
   int constants_ = 0;
 };
 

@@ -6,7 +6,9 @@
 #include <monograph/options.h>
 #include <monograph/program.h>
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -52,12 +54,17 @@ Module make_module(Holder module, std::vector<std::string> input_names = {}) {
   Module m;
   auto* impl = &*module;
   m.forward = flat_forward<N>([impl](const auto&... in) { return impl->forward(in...); });
-  for (const auto& p : impl->named_parameters(/*recurse=*/true)) {
-    m.tensors.push_back({p.key(), p.value(), false});
-  }
-  for (const auto& b : impl->named_buffers(/*recurse=*/true)) {
-    m.tensors.push_back({b.key(), b.value(), true});
-  }
+  m.list_tensors = [impl] {
+    std::vector<NamedTensor> tensors;
+    for (const auto& p : impl->named_parameters(/*recurse=*/true)) {
+      tensors.push_back({p.key(), p.value(), false});
+    }
+    for (const auto& b : impl->named_buffers(/*recurse=*/true)) {
+      tensors.push_back({b.key(), b.value(), true});
+    }
+    return tensors;
+  };
+  m.tensors = m.list_tensors();
   for (const auto& child : impl->named_modules()) {
     const std::string type = child.value()->name();
     const bool differs = type.find("Dropout") != std::string::npos ||
@@ -76,7 +83,12 @@ struct CallCounters {
   std::uint64_t traces = 0;    ///< times forward ran under the recorder
   std::uint64_t compiles = 0;  ///< executables built
   std::uint64_t replays = 0;
+  std::uint64_t eager = 0;  ///< calls that ran forward itself (Options::on_reject, first_call, ...)
+  std::uint64_t verified = 0;  ///< calls that ran forward beside the replay
 };
+
+/// Called with each program that a wrapper traced, before it is built.
+using TransformedCallback = std::function<void(const Program&)>;
 
 /// First call traces and compiles, later calls go straight to the executable of their shape key:
 /// no guard, no interpreter, no allocation beyond the outputs. Modes: see Mode. Safe to call from
@@ -98,6 +110,21 @@ class CompiledModule {
   /// Traces and builds for these inputs now, without a replay; returns the executable, which this
   /// wrapper owns.
   Executable& prepare(const std::vector<at::Tensor>& inputs);
+
+  /// Adds a callback for programs traced from now on. Callbacks run in the order in which they
+  /// were added, on the thread that compiles; what one throws is logged as a warning and stops
+  /// neither the others nor the compilation. Only this wrapper's programs are shown.
+  void on_transformed(TransformedCallback callback);
+
+  /// Why calls like this one are rejected; nullopt if none was. Runs and traces nothing.
+  std::optional<Rejection> rejection(const std::vector<at::Tensor>& inputs) const;
+
+  /// Traces these inputs' program, saves it as the package `path` (Program::save)
+  /// and returns it. Runs nothing afterwards; `Executable::build(Program::load(path))` does.
+  /// Throws: RejectedError, what Program::save throws, and Error(kInvalidState) that names versions
+  /// where packages aren't available: in Mode::kStock, whose guards can't be saved, and with a
+  /// LibTorch other than the one this library was built for.
+  Program aot_compile(const std::vector<at::Tensor>& inputs, const std::string& path);
 
   bool compiled() const noexcept;   ///< true after the first successful compile
   std::size_t shape_count() const;  ///< shape keys compiled so far

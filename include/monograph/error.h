@@ -27,6 +27,7 @@ enum class Code : std::uint16_t {
   kRejectedForeignThread = 107,   ///< forward works on another thread or stream
   kRejectedAliasing = 108,        ///< inputs, outputs or weights overlap in memory
   kRejectedTraining = 109,        ///< module in training mode with dropout or batch-norm
+  kRejectedGlobalState = 110,     ///< forward leaves a global or thread setting switched
 
   // Invalid*: arguments, options and files.
   kInvalidArgument = 200,  ///< count, rank, dtype, sizes, strides, device or gradient of an input
@@ -34,6 +35,7 @@ enum class Code : std::uint16_t {
   kInvalidFile = 202,      ///< unreadable, truncated, hostile or inconsistent file
   kInvalidGraph = 203,     ///< graph text that doesn't parse or a graph that doesn't verify
   kInvalidState = 204,     ///< a call in the wrong order (moved-from object, nested trace)
+  kVerification = 205,     ///< a replay's results differ from those of forward itself
 
   // Device*: the accelerator and its driver.
   kDeviceUnavailable = 300,    ///< no device, no driver, or the back end isn't built in

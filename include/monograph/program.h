@@ -36,6 +36,9 @@ struct NamedTensor {
 struct Module {
   ForwardFn forward;
   std::vector<NamedTensor> tensors;
+  /// The tensors as they are now, under the same names and in the same order; notices members that
+  /// point elsewhere than when the module was described. Empty: `tensors` is taken for the truth.
+  std::function<std::vector<NamedTensor>()> list_tensors;
   /// Names of submodules that behave differently in training and are in training mode
   /// (dropout, batch-norm); tracing such a module is refused.
   std::vector<std::string> training_modules;
@@ -72,11 +75,13 @@ struct PassSummary {
 /// weight storage, so addresses in executables stay valid as long as a Program lives.
 class Program {
  public:
-  /// Runs `module.forward` once on `inputs` under InferenceMode, records it, and optimises the
-  /// recording with `options.passes`. A module that can't be replayed safely comes back as a
-  /// Rejection. Throws Error: kInvalidArgument for unusable inputs, kInvalidState for nested or
-  /// concurrent tracing; whatever forward throws passes through with every piece of global and
-  /// thread state restored. Inputs are never written. One trace at a time per process.
+  /// Runs `module.forward` on `inputs` under InferenceMode, records it, and optimises the
+  /// recording with `options.passes`. A second forward on other data tells what isn't the same on
+  /// every call (Options::check_twice), a third where the first built something for all others. A
+  /// module that can't be replayed safely comes back as a Rejection. Throws Error: kInvalidArgument
+  /// for unusable inputs, kInvalidState for nested or concurrent tracing; whatever forward throws
+  /// passes through with every piece of global and thread state restored. Inputs are never written.
+  /// One trace at a time per process.
   static std::variant<Program, Rejection> trace(const Module& module,
                                                 const std::vector<at::Tensor>& inputs,
                                                 const Options& options = {});

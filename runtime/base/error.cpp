@@ -6,7 +6,7 @@
 namespace monograph {
 namespace {
 
-constexpr std::array<std::pair<Code, std::string_view>, 22> kNames{{
+constexpr std::array<std::pair<Code, std::string_view>, 24> kNames{{
     {Code::kRejectedMutation, "RejectedMutation"},
     {Code::kRejectedRebinding, "RejectedRebinding"},
     {Code::kRejectedDataDependence, "RejectedDataDependence"},
@@ -17,11 +17,13 @@ constexpr std::array<std::pair<Code, std::string_view>, 22> kNames{{
     {Code::kRejectedForeignThread, "RejectedForeignThread"},
     {Code::kRejectedAliasing, "RejectedAliasing"},
     {Code::kRejectedTraining, "RejectedTraining"},
+    {Code::kRejectedGlobalState, "RejectedGlobalState"},
     {Code::kInvalidArgument, "InvalidArgument"},
     {Code::kInvalidOption, "InvalidOption"},
     {Code::kInvalidFile, "InvalidFile"},
     {Code::kInvalidGraph, "InvalidGraph"},
     {Code::kInvalidState, "InvalidState"},
+    {Code::kVerification, "Verification"},
     {Code::kDeviceUnavailable, "DeviceUnavailable"},
     {Code::kDeviceOutOfMemory, "DeviceOutOfMemory"},
     {Code::kDeviceDriverTooOld, "DeviceDriverTooOld"},

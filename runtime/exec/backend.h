@@ -54,6 +54,8 @@ struct Backend {
   std::function<std::unique_ptr<Runner>(const Planned&, const Options&)> build;
   /// What the executables of one CompiledModule share (context, arena). Empty: nothing.
   std::function<std::shared_ptr<void>(const Options&)> open_session = {};
+  /// Names of the options that it takes from Options::backend_options, without "name.".
+  std::vector<std::string> option_names = {};
   /// Instead of `choose`, where the choice depends on the session's device.
   std::function<lower::Chooser(const std::shared_ptr<void>&)> choose_for = {};
 };
@@ -65,5 +67,12 @@ struct BackendRegistration {
 /// Error(kInvalidOption) naming the registered back ends.
 const Backend& find_backend(std::string_view name);
 std::vector<std::string> registered_backends();  ///< sorted
+
+/// The back end that `options` ask for: the object, the one of that name, or for "auto" cuda if
+/// tensors are there and host otherwise. Error(kInvalidOption) for an unknown name, a name beside
+/// an object, and options that aren't the chosen back end's, by name.
+const Backend& chosen_backend(const Options& options, bool tensors_on_cuda);
+/// The same errors as far as they are known before any tensor is.
+void check_options(const Options& options);
 
 }  // namespace monograph::exec

@@ -26,18 +26,14 @@ bool on_cuda(const TensorSpec& spec) {
 
 /// The back end `options` asks for; "auto" goes by where the program's tensors are.
 const exec::Backend& choose_backend(const Program& program, const Options& options) {
-  std::string name = options.backend;
-  if (name == "auto") {
-    const bool cuda = std::ranges::any_of(program.inputs(), on_cuda) ||
-                      std::ranges::any_of(program.outputs(), on_cuda);
-    name = cuda ? "cuda" : "host";
-  }
-  const exec::Backend& backend = exec::find_backend(name);
+  const bool cuda = std::ranges::any_of(program.inputs(), on_cuda) ||
+                    std::ranges::any_of(program.outputs(), on_cuda);
+  const exec::Backend& backend = exec::chosen_backend(options, cuda);
   if (backend.unavailable) {
     const std::string why = backend.unavailable(options);
     if (!why.empty()) {
       throw Error(Code::kDeviceUnavailable,
-                  fmt::format("back end '{}' can't be used here: {}", name, why));
+                  fmt::format("back end '{}' can't be used here: {}", backend.name, why));
     }
   }
   return backend;

@@ -69,4 +69,29 @@ void dump(const Executable& executable, const Options& options, std::string_view
   }
 }
 
+void dump(const Rejection& rejection, const Options& options, std::string_view key) noexcept {
+  try {
+    const std::string root = dump_root(options);
+    if (root.empty()) return;
+    const fs::path folder = claim_folder(fs::path(root) / file_name(options.name), file_name(key));
+    write_text(folder / "rejection.txt", rejection.to_string() + "\n");
+  } catch (const std::exception& e) {
+    base::log(base::LogLevel::kWarning, fmt::format("no dump of '{}': {}", options.name, e.what()));
+  }
+}
+
+void save_package(const Program& program, const Options& options, std::string_view key) noexcept {
+  const char* root = std::getenv("MONOGRAPH_AOT");
+  if (root == nullptr || *root == '\0') return;
+  try {
+    const fs::path folder = fs::path(root) / file_name(options.name);
+    fs::create_directories(folder);
+    const fs::path file = folder / (file_name(key) + ".mono");
+    if (!fs::exists(file)) program.save(file);
+  } catch (const std::exception& e) {
+    base::log(base::LogLevel::kWarning,
+              fmt::format("no package of '{}': {}", options.name, e.what()));
+  }
+}
+
 }  // namespace monograph::session

@@ -31,10 +31,12 @@ std::vector<std::int64_t> mode_words() {
 }
 
 WeightGuard::State WeightGuard::state_of(const at::Tensor& t) noexcept {
-  if (!t.defined() || !t.has_storage()) return {t.unsafeGetTensorImpl(), nullptr, nullptr, 0};
+  if (!t.defined() || !t.has_storage())
+    return {t.unsafeGetTensorImpl(), nullptr, nullptr, 0, false};
   const c10::StorageImpl* storage = t.storage().unsafeGetStorageImpl();
   return {t.unsafeGetTensorImpl(), storage, storage->data(),
-          t.is_inference() ? 0 : t.unsafeGetTensorImpl()->version_counter().current_version()};
+          t.is_inference() ? 0 : t.unsafeGetTensorImpl()->version_counter().current_version(),
+          false};
 }
 
 WeightGuard::WeightGuard(const std::vector<NamedTensor>& tensors) {
@@ -42,9 +44,18 @@ WeightGuard::WeightGuard(const std::vector<NamedTensor>& tensors) {
   for (const NamedTensor& named : tensors) states_.push_back(state_of(named.tensor));
 }
 
+void WeightGuard::release(const std::set<std::string>& names,
+                          const std::vector<NamedTensor>& tensors) {
+  for (std::size_t i = 0; i < tensors.size() && i < states_.size(); ++i) {
+    if (names.contains(tensors[i].name)) states_[i].released = true;
+  }
+}
+
 bool WeightGuard::holds(const std::vector<NamedTensor>& tensors) const noexcept {
-  return std::ranges::equal(states_, tensors, {}, {},
-                            [](const NamedTensor& named) { return state_of(named.tensor); });
+  return std::ranges::equal(states_, tensors, [](const State& state, const NamedTensor& named) {
+    return state.released ? state.tensor == named.tensor.unsafeGetTensorImpl()
+                          : state == state_of(named.tensor);
+  });
 }
 
 }  // namespace monograph::session

@@ -5,6 +5,8 @@
 #include <monograph/program.h>
 
 #include <cstdint>
+#include <set>
+#include <string>
 #include <vector>
 
 namespace monograph::session {
@@ -17,6 +19,8 @@ std::vector<std::int64_t> mode_words();
 class WeightGuard {
  public:
   explicit WeightGuard(const std::vector<NamedTensor>& tensors);
+  /// Stops watching the tensors of these names: state, which changes by itself.
+  void release(const std::set<std::string>& names, const std::vector<NamedTensor>& tensors);
   /// False if a tensor was replaced, moved or written since. Cost: a few loads per tensor.
   bool holds(const std::vector<NamedTensor>& tensors) const noexcept;
 
@@ -26,6 +30,7 @@ class WeightGuard {
     const void* storage = nullptr;
     const void* data = nullptr;
     std::uint32_t version = 0;
+    bool released = false;
     bool operator==(const State&) const = default;
   };
   static State state_of(const at::Tensor& t) noexcept;

@@ -1,0 +1,161 @@
+#include "capture/trace/forward_run.h"
+
+#include <ATen/record_function.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
+#include <monograph/region.h>
+
+#include <chrono>
+
+#include "capture/trace/foreign_work.h"
+#include "capture/trace/global_state.h"
+#include "capture/trace/inputs.h"
+#include "capture/trace/recorder.h"
+#include "capture/trace/reject.h"
+#include "capture/trace/state_names.h"
+#include "capture/trace/storage_guard.h"
+
+namespace monograph::trace {
+namespace {
+
+Rejection foreign_work(const std::string& op) {
+  Rejection rejection;
+  rejection.code = Code::kRejectedForeignThread;
+  rejection.op = op;
+  rejection.reason = op +
+                     " ran on another thread during forward: what other threads do isn't "
+                     "recorded, so a replay would miss it";
+  rejection.remedy = "do all of forward's work on the calling thread";
+  return rejection;
+}
+
+Rejection changed_globals(const std::string& what) {
+  Rejection rejection;
+  rejection.code = Code::kRejectedGlobalState;
+  rejection.subject = what;
+  rejection.reason = "forward leaves the " + what +
+                     " of its thread or process switched to something else: a replay runs no host "
+                     "code and would leave it as it is";
+  rejection.remedy =
+      "switch it outside of forward, or back before forward returns (a guard object)";
+  return rejection;
+}
+
+Rejection kept_input(const std::string& name) {
+  Rejection rejection;
+  rejection.code = Code::kRejectedRebinding;
+  rejection.subject = name;
+  rejection.reason = "forward keeps input '" + name +
+                     "' (a member, a global, a task still running holds it): a replay runs no host "
+                     "code, so what is kept would never change again";
+  rejection.remedy = "keep it outside of forward, or keep a declared state that forward writes";
+  return rejection;
+}
+
+/// What forward did to the host: runs it, gives its outputs to the recorder and drops them.
+std::string run_forward(const Module& module, const std::vector<at::Tensor>& inputs,
+                        Recorder& recorder) {
+  const GlobalStateScope globals;
+  std::string changed;
+  try {
+    const std::vector<at::Tensor> outputs = module.forward(inputs);
+    changed = globals.before().difference(GlobalState::read());
+    globals.before().restore();
+    if (!recorder.rejection()) recorder.set_outputs(outputs);
+  } catch (...) {
+    if (!recorder.rejection()) throw;
+  }
+  return changed;
+}
+
+}  // namespace
+
+ForwardRuns::ForwardRuns(const Module& module, std::vector<at::Tensor> inputs,
+                         const Options& options)
+    : module_(module),
+      inputs_(std::move(inputs)),
+      name_(options.name),
+      names_(input_names(module, inputs_.size())),
+      states_(declare_state(module_, options)),
+      every_write_(options.graph_mode == GraphMode::kNone),
+      watch_(module) {}
+
+std::variant<Recording, Rejection> ForwardRuns::run(const std::vector<at::Tensor>& inputs) {
+  const c10::InferenceMode inference;
+  return run_on(private_copies(inputs));
+}
+
+std::variant<Recording, Rejection> ForwardRuns::run_on(std::vector<at::Tensor> copies) {
+  StateSnapshot state;
+  const ForeignWork foreign;
+  const at::RecordFunctionGuard unobserved(false);  // this thread is recorded, not observed
+  Recorder recorder(name_, module_.tensors, {states_, every_write_, &state, &foreign});
+  for (std::size_t i = 0; i < copies.size(); ++i) recorder.add_input(names_[i], copies[i]);
+  const auto start = std::chrono::steady_clock::now();
+  std::string changed;
+  std::string foreign_call;
+  {
+    const RecordingScope scope(recorder);
+    changed = run_forward(module_, copies, recorder);
+    foreign_call = scope.foreign_call();
+  }
+  const std::chrono::duration<double, std::milli> elapsed =
+      std::chrono::steady_clock::now() - start;
+  // The first thing that went wrong is the one to name; whatever it is, small weights are put back.
+  if (!recorder.rejection() && foreign_call.empty()) recorder.check_after();
+  state.restore();
+  auto weights = watch_.changed(module_);
+  if (recorder.rejection()) return *recorder.rejection();
+  if (!foreign_call.empty()) return foreign_work(foreign_call);
+  if (!changed.empty()) return changed_globals(changed);
+  if (weights) return std::move(*weights);
+  for (std::size_t i = 0; i < copies.size(); ++i) {
+    if (copies[i].use_count() > 1 || copies[i].storage().use_count() > 1) {
+      return kept_input(names_[i]);
+    }
+  }
+  auto survivors = recorder.values().survivors();
+  return Recording{std::move(recorder.graph()), std::move(recorder.weights()),
+                   recorder.values().constant_sums(), std::move(survivors), elapsed.count()};
+}
+
+ForwardRuns::Guarded ForwardRuns::run_guarded_at(const std::vector<std::size_t>& positions) {
+  const c10::InferenceMode inference;
+  const std::vector<at::Tensor> copies = private_copies(inputs_);
+  StateSnapshot state;
+  const StorageGuard guard(module_, positions);
+  Recorder recorder(name_, module_.tensors, {states_, every_write_, &state, nullptr, &guard});
+  for (std::size_t i = 0; i < copies.size(); ++i) recorder.add_input(names_[i], copies[i]);
+  const GlobalStateScope globals;
+  const RecordingScope scope(recorder);
+  try {
+    (void)module_.forward(copies);
+  } catch (const c10::Error& e) {
+    if (!recorder.rejection() && !StorageGuard::threw(e.what_without_backtrace())) throw;
+    const std::string& name = module_.tensors[positions.front()].name;
+    if (!recorder.rejection()) return {recorder.stray_write(name), true};
+  } catch (...) {
+    if (!recorder.rejection()) throw;
+  }
+  return {recorder.rejection(), false};
+}
+
+/// The exception doesn't say whose memory was asked for: guarding fewer and fewer tensors does.
+std::optional<Rejection> ForwardRuns::run_guarded() {
+  std::vector<std::size_t> suspects;
+  for (std::size_t i = 0; i < module_.tensors.size(); ++i) {
+    if (!states_.contains(i)) suspects.push_back(i);
+  }
+  if (suspects.empty()) return std::nullopt;
+  Guarded found = run_guarded_at(suspects);
+  while (found.stray && suspects.size() > 1) {
+    const auto middle = suspects.begin() + static_cast<std::ptrdiff_t>(suspects.size() / 2);
+    const std::vector<std::size_t> first(suspects.begin(), middle);
+    Guarded in_first = run_guarded_at(first);
+    suspects = in_first.stray ? first : std::vector<std::size_t>(middle, suspects.end());
+    found = in_first.stray ? std::move(in_first) : run_guarded_at(suspects);
+  }
+  return found.rejection;
+}
+
+}  // namespace monograph::trace

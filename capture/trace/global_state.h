@@ -1,0 +1,64 @@
+// The global and thread state that a forward can meet, saved and put back around it.
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+#include <c10/core/DispatchKeySet.h>
+
+#include <array>
+#include <string>
+
+namespace monograph::trace {
+
+/// Everything that LibTorch lets a forward switch, read at one moment. Per thread: grad, inference
+/// and forward-AD mode, included and excluded dispatch keys, autocast per device and its cache,
+/// denormals. Per process: default dtype, deterministic algorithms, cuDNN's flags, precision of f32
+/// products, choice of attention kernels, number of threads.
+class GlobalState {
+ public:
+  static GlobalState read();
+
+  /// What differs from `other`, first in the order above: "default dtype"; empty if nothing does.
+  std::string difference(const GlobalState& other) const;
+  /// Switches everything that differs back to what is here.
+  void restore() const;
+
+ private:
+  struct Autocast {
+    bool on = false;
+    at::ScalarType dtype = at::kFloat;
+    bool operator==(const Autocast&) const = default;
+  };
+  bool grad_ = true;
+  bool inference_ = false;
+  bool forward_grad_ = true;
+  c10::DispatchKeySet included_;
+  c10::DispatchKeySet excluded_;
+  std::array<Autocast, 2> autocast_;
+  bool autocast_cache_ = true;
+  unsigned denormals_ = 0;
+  at::ScalarType default_dtype_ = at::kFloat;
+  bool deterministic_ = false;
+  bool deterministic_warns_ = false;
+  bool deterministic_cudnn_ = false;
+  bool benchmark_cudnn_ = false;
+  bool flash_ = true;
+  bool memory_efficient_ = true;
+  bool math_ = true;
+  std::string precision_;
+  int threads_ = 1;
+};
+
+/// Puts the state of its construction back when it ends, however the scope is left.
+class GlobalStateScope {
+ public:
+  GlobalStateScope() : before_(GlobalState::read()) {}
+  ~GlobalStateScope();
+  GlobalStateScope(const GlobalStateScope&) = delete;
+  GlobalStateScope& operator=(const GlobalStateScope&) = delete;
+  const GlobalState& before() const noexcept { return before_; }
+
+ private:
+  GlobalState before_;
+};
+
+}  // namespace monograph::trace

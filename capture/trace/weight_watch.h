@@ -1,0 +1,49 @@
+// What a module's tensors were before forward ran.
+#pragma once
+
+#include <monograph/program.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace monograph::trace {
+
+/// Identity, geometry and contents of a module's tensors. Contents are compared by a checksum per
+/// storage, on the host; of small storages a copy is kept, so that a write that no operator showed
+/// can be undone.
+class WeightWatch {
+ public:
+  explicit WeightWatch(const Module& module);
+
+  /// The first tensor that isn't what it was, as a refusal. Contents of small storages are put
+  /// back. Costs one pass over the weights' memory.
+  std::optional<Rejection> changed(const Module& module) const;
+
+ private:
+  struct State {
+    std::string name;
+    at::Tensor tensor;
+    const c10::StorageImpl* storage = nullptr;
+    const void* data = nullptr;
+    std::vector<std::int64_t> sizes;
+    std::vector<std::int64_t> strides;
+    std::int64_t offset = 0;
+    bool same_place(const State& other) const noexcept;
+  };
+  struct Contents {
+    std::size_t owner = 0;  ///< index into states_
+    bool buffer = false;
+    std::uint64_t sum = 0;
+    at::Tensor bytes;  ///< over the storage
+    at::Tensor copy;   ///< undefined for large storages
+  };
+  static State state_of(const NamedTensor& named);
+  static std::uint64_t sum_of(const at::Tensor& bytes);
+  std::optional<Rejection> moved(const Module& module) const;
+
+  std::vector<State> states_;
+  std::vector<Contents> contents_;  ///< one per storage
+};
+
+}  // namespace monograph::trace

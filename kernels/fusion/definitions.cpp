@@ -50,6 +50,67 @@ Call gated(DType dtype) {
   return c;
 }
 
+/// Rotary embedding of queries and keys of one position; keys go to row `position` of a cache.
+Call rotary(DType dtype) {
+  constexpr std::int64_t kSize = 16;
+  Call c;
+  c.op = "fusion";
+  TensorDesc q = dense(dtype, {1, 4, 1, kSize});
+  TensorDesc k = dense(dtype, {1, 2, 1, kSize});
+  c.inputs = {q,
+              k,
+              dense(dtype, {1, 1, 1, kSize}),
+              dense(dtype, {1, 1, 1, kSize}),
+              dense(dtype, {1, 2, 12, kSize}),
+              dense(DType::kI64, {1})};
+  for (std::int32_t i = 0; i < 6; ++i) c.args.push_back(tensor_argument(i));
+  Body body;
+  std::int32_t next = 6;
+  const auto add = [&](Step s) {
+    body.steps.push_back(std::move(s));
+    return next++;
+  };
+  for (const std::int32_t x : {0, 1}) {
+    const TensorDesc& whole = c.inputs[static_cast<std::size_t>(x)];
+    TensorDesc half = whole;
+    half.sizes[3] = kSize / 2;
+    const TensorDesc fresh = dense(dtype, half.sizes);
+    const auto high = add({"aten.slice.Tensor", {tensor_argument(x)}, {}, half, x, kSize / 2});
+    const auto low = add({"aten.slice.Tensor", {tensor_argument(x)}, {}, half, x, 0});
+    const auto neg = add({"aten.neg.default", {tensor_argument(high)}, {}, fresh});
+    const auto turned = add({"aten.cat.default",
+                             {{{neg, low}, true, {}}, number_argument(std::int64_t{-1})},
+                             {},
+                             whole});
+    const auto a = add({"aten.mul.Tensor", {tensor_argument(x), tensor_argument(2)}, {}, whole});
+    const auto b =
+        add({"aten.mul.Tensor", {tensor_argument(turned), tensor_argument(3)}, {}, whole});
+    const auto y = add({"aten.add.Tensor", {tensor_argument(a), tensor_argument(b)}, {}, whole});
+    if (x == 0) body.outputs = {y};
+    if (x == 1) {
+      add({"aten.index_copy_.default",
+           {tensor_argument(4), number_argument(std::int64_t{2}), tensor_argument(5),
+            tensor_argument(y)},
+           {},
+           c.inputs[4],
+           4,
+           0});
+    }
+  }
+  c.outputs = {q};
+  c.body = std::make_shared<Body>(std::move(body));
+  return c;
+}
+
+std::vector<Call> pointwise_samples() {
+  std::vector<Call> calls;
+  for (const DType d : {DType::kF32, DType::kF16, DType::kBF16}) {
+    calls.push_back(gated(d));
+    calls.push_back(rotary(d));
+  }
+  return calls;
+}
+
 template <Call (*Make)(DType)>
 std::vector<Call> by_dtype() {
   return {Make(DType::kF32), Make(DType::kF16), Make(DType::kBF16)};
@@ -62,7 +123,7 @@ const Registration kPointwise({
     .ops = {"fusion"},
     .match = [](const Call& c,
                 const Target& t) { return pointwise_instance(c, t, "mg_fused_pointwise"); },
-    .samples = by_dtype<gated>,
+    .samples = pointwise_samples,
 });
 
 const Registration kRows({

@@ -22,6 +22,7 @@ class Finder {
   std::optional<LinearCall> run() {
     const Step* linear = nullptr;
     for (std::size_t s = 0; s < body_.steps.size(); ++s) {
+      if (writes_state(body_.steps[s])) return no("it writes state");
       if (body_.steps[s].op != kLinear) continue;
       if (linear != nullptr) return no("several products");
       linear = &body_.steps[s];
@@ -142,11 +143,18 @@ class Finder {
       out_.units = narrowest;
     }
     if (out_.parts > 2) return refuse("more than two slices");
-    Builder builder(call_, body_, External{value_, out_.parts});
+    Wanted all;
+    for (std::size_t o = 0; o < call_.outputs.size(); ++o) all.outputs.push_back(o);
+    Builder builder(call_, body_, std::move(all), External{value_, out_.parts});
     auto program = builder.run();
     if (!program) return refuse(builder.reason());
     for (const Node& n : program->nodes) {
       if (n.kind == Node::Kind::kReduce) return refuse("a reduction after the product");
+    }
+    for (const Operand& o : program->loads) {
+      if (o.tensor == Operand::kCoordinate || !o.gathers.empty()) {
+        return refuse("a lookup or concatenation after the product");
+      }
     }
     std::int64_t elements = 1;
     for (const std::int64_t a : program->axes) elements *= a;
@@ -161,11 +169,6 @@ class Finder {
   std::int32_t value_ = -1;
   LinearCall out_;
 };
-
-std::string pointer(const Operand& o, bool output) {
-  const std::string base = fmt::format("{}{}", output ? "out" : "in", o.tensor);
-  return o.offset == 0 ? base : fmt::format("({} + {}LL)", base, o.offset);
-}
 
 std::string epilogue_body(const LinearCall& linear, bool wide) {
   const Program& p = linear.epilogue;

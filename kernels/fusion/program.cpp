@@ -68,8 +68,13 @@ DType value_type(DType dtype) noexcept {
   return compute_type(dtype);
 }
 
-Builder::Builder(const Call& call, const Body& body, std::optional<External> external)
-    : call_(call), body_(body), external_(external) {}
+bool writes_state(const Step& step) noexcept {
+  return step.op == "aten.index_copy_.default";
+}
+
+Builder::Builder(const Call& call, const Body& body, Wanted wanted,
+                 std::optional<External> external)
+    : call_(call), body_(body), wanted_(std::move(wanted)), external_(external) {}
 
 int Builder::fail(std::string why) {
   if (reason_.empty()) reason_ = std::move(why);
@@ -166,9 +171,16 @@ int Builder::value(std::int32_t value, const Mapping& mapping) {
 
 int Builder::external(const TensorDesc& d, std::int64_t offset, const Mapping& mapping) {
   std::size_t next = 0;
+  if (external_->any_order) {
+    if (!program_.external.empty() && program_.external != mapping) {
+      return fail("looked at in several orders");
+    }
+    program_.external = mapping;
+  }
   for (const auto& list : mapping) {
     for (const int a : list) {
-      if (a != static_cast<int>(next++)) return fail("the product is not used in its own order");
+      if (a != static_cast<int>(next++) && !external_->any_order)
+        return fail("the product is not used in its own order");
     }
   }
   if (next != program_.axes.size()) return fail("the product is broadcast");
@@ -184,7 +196,11 @@ int Builder::external(const TensorDesc& d, std::int64_t offset, const Mapping& m
 
 Operand Builder::make_operand(std::int32_t tensor, const TensorDesc& d, std::int64_t offset,
                               const Mapping& mapping) const {
-  Operand o{tensor, d.dtype, d.alignment, {}, offset};
+  Operand o;
+  o.tensor = tensor;
+  o.dtype = d.dtype;
+  o.alignment = d.alignment;
+  o.offset = offset;
   o.strides.assign(program_.axes.size(), 0);
   for (std::size_t dim = 0; dim < mapping.size(); ++dim) {
     std::int64_t stride = d.strides[dim];
@@ -204,18 +220,60 @@ int Builder::load(std::int32_t input, const TensorDesc& d, std::int64_t offset,
   o.alignment = call_.inputs[static_cast<std::size_t>(input)].alignment;
   const std::int64_t bytes = offset * itemsize(d.dtype);
   while (o.alignment > 1 && bytes % o.alignment != 0) o.alignment /= 2;
-  auto at = std::find(program_.loads.begin(), program_.loads.end(), o);
-  if (at == program_.loads.end()) at = program_.loads.insert(at, std::move(o));
+  return load_operand(std::move(o), value_type(d.dtype));
+}
+
+int Builder::load_operand(Operand o, DType type) {
+  o.strides.resize(program_.axes.size(), 0);
+  const auto same = [&o](const Operand& other) {
+    Operand wide = other;  // axes may have been added since
+    wide.strides.resize(o.strides.size(), 0);
+    return wide == o;
+  };
+  auto at = std::find_if(program_.loads.begin(), program_.loads.end(), same);
   Node n;
   n.kind = Node::Kind::kLoad;
   n.operand = static_cast<int>(at - program_.loads.begin());
-  n.type = value_type(d.dtype);
+  n.type = type;
+  for (const Gather& g : o.gathers) n.args.push_back(g.node);
+  if (at == program_.loads.end()) program_.loads.push_back(std::move(o));
   return add(std::move(n));
 }
 
+int Builder::gather(const Argument& argument, const Mapping& mapping, std::size_t dim, int index) {
+  if (index < 0 || !argument.is_tensor()) return fail("a lookup in no tensor");
+  const std::int32_t from = argument.tensors.front();
+  if (static_cast<std::size_t>(from) >= call_.inputs.size()) return fail("a lookup in a result");
+  const TensorDesc& d = desc(from);
+  Operand o = make_operand(from, d, 0, mapping);
+  o.gathers.push_back({index, d.strides[dim]});
+  return load_operand(std::move(o), value_type(d.dtype));
+}
+
+std::optional<std::pair<std::vector<int>, std::vector<int>>> Builder::pieces(
+    const std::vector<int>& list, std::int64_t parts) {
+  const auto m = reshaped({list}, {parts, size_of(list) / parts});
+  if (!m) return std::nullopt;
+  return std::pair((*m)[0], (*m)[1]);
+}
+
+int Builder::coordinate(const std::vector<int>& axes) {
+  Operand o;
+  o.tensor = Operand::kCoordinate;
+  o.dtype = DType::kI64;
+  o.strides.assign(program_.axes.size(), 0);
+  std::int64_t stride = 1;
+  for (std::size_t k = axes.size(); k-- > 0;) {
+    o.strides[static_cast<std::size_t>(axes[k])] = stride;
+    stride *= program_.axes[static_cast<std::size_t>(axes[k])];
+  }
+  return load_operand(std::move(o), DType::kI64);
+}
+
 int Builder::step_node(const Step& step, const Mapping& mapping) {
+  if (writes_state(step)) return fail("a result that has been written to state");
   if (step.alias >= 0) {
-    if (external_ && step.alias == external_->value) {
+    if (external_ && step.alias == external_->value && !external_->any_order) {
       const TensorDesc& all = desc(step.alias);
       const bool rows =
           step.output.sizes.size() == all.sizes.size() &&
@@ -342,7 +400,7 @@ std::vector<int> Builder::reduction_axes(const std::vector<std::int64_t>& sizes,
 
 bool Builder::store_outputs(std::size_t main, const Mapping& mapping) {
   std::vector<std::size_t> order{main};
-  for (std::size_t o = 0; o < body_.outputs.size(); ++o) {
+  for (const std::size_t o : wanted_.outputs) {
     if (o != main) order.push_back(o);
   }
   for (const std::size_t o : order) {
@@ -358,6 +416,32 @@ bool Builder::store_outputs(std::size_t main, const Mapping& mapping) {
     program_.stores.push_back(
         {node, make_operand(static_cast<std::int32_t>(o), call_.outputs[o], 0, m)});
   }
+  return true;
+}
+
+/// aten.index_copy_(state, dim, index, source): row index[i] of the state becomes row i of source.
+bool Builder::store_effect(const Mapping& mapping) {
+  const Step& step = body_.steps[static_cast<std::size_t>(wanted_.effect)];
+  const auto* d = std::get_if<std::int64_t>(&step.args[1].scalar);
+  const std::int32_t state = step.alias;
+  if (d == nullptr || state < 0 || static_cast<std::size_t>(state) >= call_.inputs.size()) {
+    return fail("a write to something that is no argument") >= 0;
+  }
+  const TensorDesc& target = call_.inputs[static_cast<std::size_t>(state)];
+  const auto dim =
+      static_cast<std::size_t>(*d < 0 ? *d + static_cast<std::int64_t>(target.sizes.size()) : *d);
+  const int node = value(step.args[3].tensors.front(), mapping);
+  const Mapping along{mapping[dim]};
+  const int index = desc(step.args[2].tensors.front()).sizes.empty()
+                        ? value(step.args[2].tensors.front(), {})
+                        : value(step.args[2].tensors.front(), along);
+  if (node < 0 || index < 0) return false;
+  Mapping m = mapping;
+  m[dim].clear();
+  Operand o = make_operand(state, target, 0, m);
+  o.state = true;
+  o.gathers.push_back({index, target.strides[dim]});
+  program_.stores.push_back({node, std::move(o)});
   return true;
 }
 
@@ -389,7 +473,7 @@ bool Builder::finish() {
   for (const Store& s : program_.stores) {
     const bool row = program_.nodes[static_cast<std::size_t>(s.node)].row;
     for (std::size_t a = 0; a < program_.axes.size(); ++a) {
-      if (s.operand.strides[a] == 0 && !(program_.reduced[a] && row)) {
+      if (s.operand.strides[a] == 0 && !(program_.reduced[a] && row) && !s.operand.state) {
         return fail("results of different shapes") >= 0;
       }
     }
@@ -404,30 +488,36 @@ std::optional<Program> Builder::attempt() {
   reduced_.clear();
   memo_.clear();
   seen_.clear();
-  std::size_t main = 0;
-  for (std::size_t o = 1; o < call_.outputs.size(); ++o) {
+  const bool effect = wanted_.effect >= 0;
+  std::size_t main = effect ? 0 : wanted_.outputs.front();
+  for (const std::size_t o : wanted_.outputs) {
     if (call_.outputs[o].numel() > call_.outputs[main].numel()) main = o;
   }
-  const std::vector<std::int64_t>& sizes = call_.outputs[main].sizes;
+  const std::vector<std::int64_t>& sizes =
+      effect ? desc(body_.steps[static_cast<std::size_t>(wanted_.effect)].args[3].tensors.front())
+                   .sizes
+             : call_.outputs[main].sizes;
   Mapping mapping(sizes.size());
   for (std::size_t d = 0; d < sizes.size(); ++d) {
     if (factors_.size() <= d) factors_.push_back({sizes[d]});
     mapping[d] = new_axes(factors_[d], static_cast<int>(d));
   }
-  if (!store_outputs(main, mapping) || !finish()) return std::nullopt;
+  if (effect ? !store_effect(mapping) : !store_outputs(main, mapping)) return std::nullopt;
+  if (!finish()) return std::nullopt;
   return program_;
 }
 
 std::optional<Program> Builder::run() {
-  if (body_.outputs.empty() || body_.outputs.size() != call_.outputs.size()) {
+  if (body_.outputs.size() != call_.outputs.size() ||
+      (wanted_.outputs.empty() && wanted_.effect < 0)) {
     fail("no results");
     return std::nullopt;
   }
-  for (const TensorDesc& t : call_.outputs) {
-    if (t.numel() == 0) {
-      fail("no elements");
-      return std::nullopt;
-    }
+  const auto empty = [](const TensorDesc& t) { return t.numel() == 0; };
+  if (std::any_of(call_.outputs.begin(), call_.outputs.end(), empty) ||
+      std::any_of(call_.inputs.begin(), call_.inputs.end(), empty)) {
+    fail("no elements");
+    return std::nullopt;
   }
   for (int i = 0; i < kMostSplits; ++i) {
     split_.reset();
@@ -461,11 +551,49 @@ Body body_of(const Call& call) {
 
 Built build(const Call& call, std::optional<External> external) {
   const Body own = call.body ? Body{} : body_of(call);
-  Builder builder(call, call.body ? *call.body : own, external);
+  const Body& body = call.body ? *call.body : own;
+  Wanted all;
+  for (std::size_t o = 0; o < call.outputs.size(); ++o) all.outputs.push_back(o);
   Built built;
+  if (std::any_of(body.steps.begin(), body.steps.end(), writes_state)) {
+    built.reason = "it writes state";
+    return built;
+  }
+  Builder builder(call, body, std::move(all), external);
   built.program = builder.run();
   built.reason = builder.reason();
   return built;
+}
+
+Segments build_segments(const Call& call) {
+  const Body own = call.body ? Body{} : body_of(call);
+  const Body& body = call.body ? *call.body : own;
+  std::vector<Wanted> wanted;
+  for (std::size_t s = 0; s < body.steps.size(); ++s) {
+    if (writes_state(body.steps[s])) wanted.push_back({{}, static_cast<std::int32_t>(s)});
+  }
+  const auto first = static_cast<std::int32_t>(call.inputs.size());
+  for (std::size_t o = 0; o < call.outputs.size(); ++o) {
+    const std::int32_t v = body.outputs[o];
+    if (v >= first && writes_state(body.steps[static_cast<std::size_t>(v - first)])) continue;
+    const auto same = std::find_if(wanted.begin(), wanted.end(), [&](const Wanted& w) {
+      return w.effect < 0 && call.outputs[w.outputs[0]].sizes == call.outputs[o].sizes;
+    });
+    if (same != wanted.end()) {
+      same->outputs.push_back(o);
+    } else {
+      wanted.push_back({{o}, -1});
+    }
+  }
+  Segments out;
+  for (Wanted& w : wanted) {
+    Builder builder(call, body, std::move(w), std::nullopt);
+    auto program = builder.run();
+    if (!program) return {{}, builder.reason()};
+    out.programs.push_back(std::move(*program));
+  }
+  if (out.programs.empty()) out.reason = "no results";
+  return out;
 }
 
 }  // namespace monograph::kernels::fusion

@@ -23,13 +23,25 @@ using Mapping = std::vector<std::vector<int>>;
 
 enum class ReduceKind : std::uint8_t { kSum, kProduct, kMax, kMin, kArgMax, kArgMin };
 
+/// A position that is read from memory: the value of `node` times `stride` elements.
+struct Gather {
+  int node = -1;
+  std::int64_t stride = 0;
+  bool operator==(const Gather&) const = default;
+};
+
 /// A tensor in memory as the iteration space sees it. Strides per axis, 0 where it is constant.
 struct Operand {
-  std::int32_t tensor = 0;  ///< index into Call::inputs or Call::outputs
+  /// Index into Call::inputs, or Call::outputs for a store; kCoordinate: no memory, its offset is
+  /// the value.
+  std::int32_t tensor = 0;
+  static constexpr std::int32_t kCoordinate = -1;
+  bool state = false;  ///< a store into an input (Call::inputs), which is state
   DType dtype = DType::kF32;
   std::int64_t alignment = 1;
   std::vector<std::int64_t> strides;
   std::int64_t offset = 0;  ///< elements
+  std::vector<Gather> gathers;
   bool operator==(const Operand&) const = default;
 };
 
@@ -60,6 +72,7 @@ struct Program {
   std::vector<Operand> loads;
   std::vector<Node> nodes;
   std::vector<Store> stores;
+  Mapping external;  ///< of the external value, if External::any_order
 };
 
 /// A value that is not computed from loads: it comes from whoever calls the program's code. Its
@@ -67,13 +80,21 @@ struct Program {
 struct External {
   std::int32_t value = -1;
   std::int64_t parts = 1;
+  bool any_order = false;  ///< it may be looked at in another order than its own
+};
+
+/// What a program is to compute: some of a call's results, or what one of its steps writes to
+/// state.
+struct Wanted {
+  std::vector<std::size_t> outputs;  ///< indices into Call::outputs
+  std::int32_t effect = -1;          ///< index into Body::steps
 };
 
 /// Makes a program step by step. Functions return -1 once something can't be expressed; `reason`
 /// says what. Operators describe themselves through it (Definition::expand).
 class Builder {
  public:
-  Builder(const Call& call, const Body& body, std::optional<External> external);
+  Builder(const Call& call, const Body& body, Wanted wanted, std::optional<External> external);
 
   /// The whole program, or nullopt.
   std::optional<Program> run();
@@ -91,6 +112,15 @@ class Builder {
   int compute(DType compute, DType type, std::string text, std::vector<int> args);
   /// Over `axes`, in all of which `node` is iterated. Sums of f32 are f32.
   int reduce(ReduceKind kind, int node, const std::vector<int>& axes);
+  /// Element of `argument` at the position along dimension `dim` that node `index` gives; `mapping`
+  /// is the argument's, without axes in `dim`.
+  int gather(const Argument& argument, const Mapping& mapping, std::size_t dim, int index);
+  /// Splits what `list` follows into `parts` equal pieces: axes that count pieces, and those within
+  /// one. nullopt if sizes don't allow it.
+  std::optional<std::pair<std::vector<int>, std::vector<int>>> pieces(const std::vector<int>& list,
+                                                                      std::int64_t parts);
+  /// Position along `axes`, row-major.
+  int coordinate(const std::vector<int>& axes);
   /// Axes along which a reduction of dimensions of `sizes` runs whose result is mapped by
   /// `kept`: those of the iteration space that are free, or new ones.
   std::vector<int> reduction_axes(const std::vector<std::int64_t>& sizes, const Mapping& kept);
@@ -106,10 +136,12 @@ class Builder {
   std::optional<Program> attempt();
   std::vector<int> new_axes(const std::vector<std::int64_t>& factors, int home);
   bool store_outputs(std::size_t main, const Mapping& mapping);
+  bool store_effect(const Mapping& mapping);
   bool finish();
   int step_node(const Step& step, const Mapping& mapping);
   int view_node(const Step& step, const Mapping& mapping);
   int load(std::int32_t input, const TensorDesc& desc, std::int64_t offset, const Mapping& mapping);
+  int load_operand(Operand operand, DType type);
   int external(const TensorDesc& desc, std::int64_t offset, const Mapping& mapping);
   std::optional<Mapping> reshaped(const Mapping& mapping, const std::vector<std::int64_t>& sizes);
   std::optional<Mapping> broadcast(const Mapping& mapping, const std::vector<std::int64_t>& sizes);
@@ -119,6 +151,7 @@ class Builder {
 
   const Call& call_;
   const Body& body_;
+  Wanted wanted_;
   std::optional<External> external_;
   std::string reason_;
   std::optional<Split> split_;
@@ -141,6 +174,15 @@ struct Built {
   std::string reason;
 };
 Built build(const Call& call, std::optional<External> external = std::nullopt);
+/// Programs for everything that `call` makes, results of one shape together, writes of
+/// state each by itself.
+struct Segments {
+  std::vector<Program> programs;
+  std::string reason;  ///< if there are none
+};
+Segments build_segments(const Call& call);
+/// Whether `step` writes rows of state (its alias).
+bool writes_state(const Step& step) noexcept;
 /// A body of one step for a call that has none.
 Body body_of(const Call& call);
 

@@ -122,10 +122,7 @@ class Writer {
   const Operand& operand(std::size_t o) const { return *operands_of(program_)[o]; }
 
   std::string pointer(std::size_t o) const {
-    const bool output = o >= program_.loads.size();
-    const std::string base = fmt::format("{}{}", output ? "out" : "in", operand(o).tensor);
-    const std::int64_t offset = operand(o).offset;
-    return offset == 0 ? base : fmt::format("({} + {}LL)", base, offset);
+    return fusion::pointer(operand(o), o >= program_.loads.size());
   }
 
   void row_start() {
@@ -394,8 +391,13 @@ Match rows_instance(const Call& call, const Target& target, const std::string& e
                            [](const Node& n) { return n.kind == Node::Kind::kReduce; })) {
     return Match::no("it doesn't reduce");
   }
+  for (const Operand& o : program.loads) {
+    if (o.tensor == Operand::kCoordinate || !o.gathers.empty()) {
+      return Match::no("a lookup or concatenation with a reduction");
+    }
+  }
   const Plan plan = make_plan(program, target);
-  const Signature sig = signature(program, call);
+  const Signature sig = signature({program}, call);
   Instance i;
   i.source = entry + ".cu";
   i.text = Writer(program, plan).source(sig, entry);

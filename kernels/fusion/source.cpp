@@ -19,6 +19,9 @@ constexpr std::int64_t kWidestBytes = 32;
 bool aligned(const Operand& o, const std::vector<std::int64_t>& strides, std::size_t count,
              std::int64_t bytes) {
   if (o.alignment % bytes != 0) return false;
+  for (const Gather& g : o.gathers) {
+    if (g.stride * itemsize(o.dtype) % bytes != 0) return false;
+  }
   for (std::size_t d = 0; d < count; ++d) {
     if (strides[d] * itemsize(o.dtype) % bytes != 0) return false;
   }
@@ -70,7 +73,7 @@ std::int64_t vector_width(const Program& program, const Space& inner, const Spac
   std::int64_t narrowest = kVectorBytes;
   std::int64_t widest = 1;
   for (std::size_t o = 0; o < operands.size(); ++o) {
-    if (inner.strides[o].back() != 1) continue;
+    if (inner.strides[o].back() != 1 || operands[o]->tensor < 0) continue;
     narrowest = std::min(narrowest, itemsize(operands[o]->dtype));
     widest = std::max(widest, itemsize(operands[o]->dtype));
   }
@@ -82,6 +85,7 @@ std::int64_t vector_width(const Program& program, const Space& inner, const Spac
     bool fits = dense || inner.sizes.back() % w == 0;
     for (std::size_t o = 0; o < operands.size() && fits; ++o) {
       const auto& strides = inner.strides[o];
+      if (operands[o]->tensor < 0) continue;
       if (strides.back() != 1) {
         // A result that is scattered gains nothing from vectors elsewhere.
         fits = strides.back() == 0 || o < program.loads.size();
@@ -101,6 +105,7 @@ bool needs_wide_index(const Program& program) {
   std::int64_t reach = 1;
   for (const std::int64_t a : program.axes) reach *= a;
   for (const Operand* o : operands_of(program)) {
+    if (!o->gathers.empty()) return true;
     std::int64_t extent = std::abs(o->offset) + 1;
     for (std::size_t a = 0; a < program.axes.size(); ++a) {
       extent += (program.axes[a] - 1) * std::abs(o->strides[a]);
@@ -109,6 +114,13 @@ bool needs_wide_index(const Program& program) {
   }
   // Room for the threads beyond the end.
   return reach > std::numeric_limits<std::int32_t>::max() - (1 << 20);
+}
+
+std::string pointer(const Operand& o, bool output) {
+  std::string base = fmt::format("{}{}", output && !o.state ? "out" : "in", o.tensor);
+  if (o.offset != 0) base += fmt::format(" + {}LL", o.offset);
+  for (const Gather& g : o.gathers) base += fmt::format(" + v{} * {}LL", g.node, g.stride);
+  return base.find(' ') == std::string::npos ? base : "(" + base + ")";
 }
 
 std::string type_text(DType type) {
@@ -162,13 +174,23 @@ std::string offset_lines(const Space& space, const std::string& index, bool wide
   return s;
 }
 
-Signature signature(const Program& program, const Call& call) {
+Signature signature(const std::vector<Program>& programs, const Call& call) {
   Signature s;
   std::set<std::int32_t> used;
-  for (const Operand& o : program.loads) used.insert(o.tensor);
+  std::set<std::int32_t> written;
+  for (const Program& program : programs) {
+    for (const Operand& o : program.loads) {
+      if (o.tensor >= 0) used.insert(o.tensor);
+    }
+    for (const Store& store : program.stores) {
+      if (store.operand.state) written.insert(store.operand.tensor);
+    }
+  }
+  used.insert(written.begin(), written.end());
   for (const std::int32_t t : used) {
     const TensorDesc& d = call.inputs[static_cast<std::size_t>(t)];
-    s.text += fmt::format("{}const {}* in{}", s.text.empty() ? "" : ", ", device_type(d.dtype), t);
+    s.text += fmt::format("{}{}{}* in{}", s.text.empty() ? "" : ", ",
+                          written.contains(t) ? "" : "const ", device_type(d.dtype), t);
     s.params.push_back(Param::input(t));
   }
   for (std::size_t o = 0; o < call.outputs.size(); ++o) {
@@ -182,6 +204,7 @@ Signature signature(const Program& program, const Call& call) {
 Roofline roofline(const Program& program) {
   Roofline r;
   for (const Operand* o : operands_of(program)) {
+    if (o->tensor < 0) continue;
     double elements = 1;
     for (std::size_t a = 0; a < program.axes.size(); ++a) {
       if (o->strides[a] != 0) elements *= static_cast<double>(program.axes[a]);

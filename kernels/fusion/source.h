@@ -29,6 +29,10 @@ std::int64_t vector_width(const Program& program, const Space& inner, const Spac
 /// Whether offsets of elements need 64 bits.
 bool needs_wide_index(const Program& program);
 
+/// Pointer expression of an operand of a load, or of a store if `output`; what it gathers by must
+/// be in scope as v<node>.
+std::string pointer(const Operand& operand, bool output);
+
 /// C++ type of a value: "float", "double", "long long" or "bool".
 std::string type_text(DType type);
 /// The value of a compute node over `names[i]` of its args.
@@ -44,7 +48,7 @@ struct Signature {
   std::string text;  ///< "const float* in0, mg::bf16* out0"
   std::vector<Param> params;
 };
-Signature signature(const Program& program, const Call& call);
+Signature signature(const std::vector<Program>& programs, const Call& call);
 
 /// Bytes that must move at least, and operations, counted as Roofline says.
 Roofline roofline(const Program& program);

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 #include <monograph/error.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <map>
+#include <optional>
 
+#include "kernels/fusion/program.h"
 #include "runtime/cuda/handles.h"
 #include "tests/vgpu/vgpu.h"
 
@@ -21,14 +23,17 @@ using monograph::kernels::Param;
 constexpr std::byte kPattern{0xa5};
 constexpr std::size_t kZone = 256;  // bytes before and after an operand
 
+/// The virtual GPU, or the driver that MONOGRAPH_TEST_DRIVER names.
 const Driver& driver() {
-  return Driver::open(VGPU_LIBRARY);
+  const char* name = std::getenv("MONOGRAPH_TEST_DRIVER");
+  return Driver::open(name != nullptr && *name != '\0' ? name : VGPU_LIBRARY);
 }
-template <class Fn>
-Fn control(const char* name) {
-  auto* fn = reinterpret_cast<Fn>(driver().extension(name));
-  if (fn == nullptr) std::abort();
-  return fn;
+
+/// Order of blocks and threads; a real device has its own.
+void seed(std::uint64_t value) {
+  if (auto* set = reinterpret_cast<decltype(&vgpu_seed)>(driver().extension("vgpu_seed"))) {
+    set(value);
+  }
 }
 
 const ContextRef& context() {
@@ -114,8 +119,8 @@ class Run {
   }
 
   Outcome go(const RunOptions& options) {
-    control<decltype(&vgpu_seed)>("vgpu_seed")(options.seed);
-    const Compiled compiled = compiler().compile(instance_, "virtual");
+    seed(options.seed);
+    const Compiled compiled = compiler().compile(instance_, test_target().arch);
     const Library library = Library::load(context(), compiled.image);
     Kernel kernel = library.kernel(compiled.entry);
     if (instance_.geometry.dynamic_shared_bytes > 48u << 10) {
@@ -206,12 +211,36 @@ class Run {
       out.outputs.push_back(std::move(v));
       out.bytes.push_back(std::move(bytes));
     }
+    collect_states(out);
     for (std::size_t i = 0; i < inputs_.size() && out.fault.empty(); ++i) {
-      if (download(inputs_[i], stream_.get()) != inputs_[i].image) {
+      if (!is_state(i) && download(inputs_[i], stream_.get()) != inputs_[i].image) {
         out.fault = fmt::format("input {} was written", i);
       }
     }
     check_state(out);
+  }
+
+  bool is_state(std::size_t input) const {
+    if (!call_.body) return false;
+    return std::ranges::any_of(call_.body->steps, [&](const auto& s) {
+      return monograph::kernels::fusion::writes_state(s) &&
+             s.alias == static_cast<std::int32_t>(input);
+    });
+  }
+
+  void collect_states(Outcome& out) {
+    out.states.clear();
+    if (!call_.body) return;
+    for (const auto& s : call_.body->steps) {
+      if (!monograph::kernels::fusion::writes_state(s)) continue;
+      Placed& p = inputs_[static_cast<std::size_t>(s.alias)];
+      const std::vector<std::byte> now = download(p, stream_.get());
+      Values v{p.dtype, s.output.sizes, {}};
+      for (std::size_t e = 0; e < p.offsets.size(); ++e) {
+        v.at.push_back(read_element(now.data() + (element(p, e) - p.image.data()), p.dtype));
+      }
+      out.states.push_back(std::move(v));
+    }
   }
 
   void check_state(Outcome& out) {
@@ -234,11 +263,21 @@ class Run {
 
 }  // namespace
 
-Target virtual_target() {
-  Target t;
-  t.arch = "virtual";
-  t.multiprocessors = 4;
-  return t;
+const Target& test_target() {
+  static const Target target = [] {
+    Target t;
+    const DeviceInfo& info = context()->info();
+    if (driver().extension("vgpu_seed") != nullptr) {
+      t.arch = "virtual";
+      t.multiprocessors = 4;
+      return t;
+    }
+    t.arch = fmt::format("sm_{}{}", info.major, info.minor);
+    t.multiprocessors = info.multiprocessors;
+    t.shared_per_block = static_cast<std::int64_t>(info.shared_memory_per_block_optin);
+    return t;
+  }();
+  return target;
 }
 
 Outcome run(const Instance& instance, const Call& call, const std::vector<Values>& inputs,

@@ -11,6 +11,7 @@
 #include <map>
 #include <numeric>
 #include <string>
+#include <tuple>
 
 #include "kernels/fusion/program.h"
 
@@ -165,6 +166,7 @@ class Interpreter {
   }
 
   Values step(const Step& s) const {
+    if (monograph::kernels::fusion::writes_state(s)) return index_copy(s);
     if (s.alias >= 0) return view(s);
     const std::string name = base_name(s.op);
     if (name == "reshape" || name == "_unsafe_view") return tensor(s, 0);
@@ -183,6 +185,9 @@ class Interpreter {
       return softmax(s, name.find("log") != std::string::npos);
     }
     if (name == "linear") return linear(s);
+    if (name == "scaled_dot_product_attention") return attention(s);
+    if (name == "cat") return concatenate(s);
+    if (name == "embedding" || name == "index_select") return gather(s, name == "embedding");
     if (name == "layer_norm" || name == "rms_norm") return norm(s, name == "layer_norm");
     if (name == "sum" || name == "mean" || name == "amax" || name == "amin" || name == "argmax" ||
         name == "argmin") {
@@ -386,6 +391,123 @@ class Interpreter {
     return v;
   }
 
+  /// Positions in a tensor of `sizes` as (outer, along dim, inner).
+  struct Span3 {
+    std::int64_t outer = 1, along = 1, inner = 1;
+  };
+  static Span3 span_of(const std::vector<std::int64_t>& sizes, std::int64_t dim) {
+    if (dim < 0) dim += static_cast<std::int64_t>(sizes.size());
+    Span3 s;
+    for (std::size_t d = 0; d < sizes.size(); ++d) {
+      const auto k = static_cast<std::int64_t>(d);
+      (k < dim ? s.outer : k == dim ? s.along : s.inner) *= sizes[d];
+    }
+    return s;
+  }
+  static std::int64_t number(const Argument& a) { return std::get<std::int64_t>(a.scalar); }
+
+  Values concatenate(const Step& s) const {
+    Values v;
+    const std::int64_t dim = s.args.size() > 1 ? number(s.args[1]) : 0;
+    const Span3 all = span_of(s.output.sizes, dim);
+    for (std::int64_t o = 0; o < all.outer; ++o) {
+      for (const std::int32_t t : s.args[0].tensors) {
+        const Values& from = values_[static_cast<std::size_t>(t)];
+        const Span3 part = span_of(from.sizes, dim);
+        const std::int64_t n = part.along * part.inner;
+        v.at.insert(v.at.end(), from.at.begin() + o * n, from.at.begin() + (o + 1) * n);
+      }
+    }
+    return v;
+  }
+
+  Values gather(const Step& s, bool embedding) const {
+    const Values& table = tensor(s, 0);
+    const Values& index = tensor(s, embedding ? 1 : 2);
+    const Span3 from = span_of(table.sizes, embedding ? 0 : number(s.args[1]));
+    Values v;
+    for (std::int64_t o = 0; o < from.outer; ++o) {
+      for (const Real row : index.at) {
+        const auto at =
+            table.at.begin() + (o * from.along + static_cast<std::int64_t>(row)) * from.inner;
+        v.at.insert(v.at.end(), at, at + from.inner);
+      }
+    }
+    return v;
+  }
+
+  Values index_copy(const Step& s) const {
+    Values v = tensor(s, 0);
+    const Values& index = tensor(s, 2);
+    const Values& source = tensor(s, 3);
+    const Span3 to = span_of(v.sizes, number(s.args[1]));
+    const Span3 from = span_of(source.sizes, number(s.args[1]));
+    for (std::int64_t o = 0; o < to.outer; ++o) {
+      for (std::int64_t r = 0; r < from.along; ++r) {
+        const auto row = static_cast<std::int64_t>(index.at[static_cast<std::size_t>(r)]);
+        for (std::int64_t i = 0; i < to.inner; ++i) {
+          v.at[static_cast<std::size_t>((o * to.along + row) * to.inner + i)] =
+              source.at[static_cast<std::size_t>((o * from.along + r) * to.inner + i)];
+        }
+      }
+    }
+    return v;
+  }
+
+  Values attention(const Step& s) const {
+    const Values& q = tensor(s, 0);
+    const Values& k = tensor(s, 1);
+    const Values& v = tensor(s, 2);
+    const auto [heads, rows, size] = std::tuple(q.sizes[1], q.sizes[2], q.sizes[3]);
+    const std::int64_t keys = k.sizes[2];
+    const std::int64_t group = heads / k.sizes[1];
+    const Argument* c = s.arg(5, "is_causal");
+    const auto* causal = c != nullptr ? std::get_if<bool>(&c->scalar) : nullptr;
+    std::vector<Real> mask(static_cast<std::size_t>(q.sizes[0] * heads * rows * keys), 0);
+    if (const Argument* m = s.arg(3, "attn_mask"); m != nullptr && m->is_tensor()) {
+      Step full = s;
+      full.output = TensorDesc{DType::kF32, {q.sizes[0], heads, rows, keys}, {0, 0, 0, 0}};
+      mask = operand(full, *m);
+      const bool boolean = values_[static_cast<std::size_t>(m->tensors[0])].dtype == DType::kBool;
+      for (Real& x : mask) {
+        if (boolean) x = x != 0 ? 0 : -std::numeric_limits<Real>::infinity();
+      }
+    }
+    Values out;
+    for (std::int64_t row = 0; row < q.sizes[0] * heads * rows; ++row) {
+      const std::int64_t kv = row / (heads * rows) * k.sizes[1] + row / rows % heads / group;
+      std::vector<Real> score;
+      Real most = -std::numeric_limits<Real>::infinity();
+      for (std::int64_t j = 0; j < keys; ++j) {
+        std::vector<Real> terms;
+        for (std::int64_t d = 0; d < size; ++d) {
+          terms.push_back(q.at[static_cast<std::size_t>(row * size + d)] *
+                          k.at[static_cast<std::size_t>((kv * keys + j) * size + d)]);
+        }
+        Real x = total(terms, q.dtype) / std::sqrt(static_cast<Real>(size));
+        x += mask[static_cast<std::size_t>(row * keys + j)];
+        if (causal != nullptr && *causal && j > row % rows) {
+          x = -std::numeric_limits<Real>::infinity();
+        }
+        score.push_back(x);
+        most = x != x ? x : std::max(most, x);
+      }
+      Real sum = 0;
+      for (Real& x : score) sum += x = std::exp(x - most);
+      for (std::int64_t d = 0; d < size; ++d) {
+        std::vector<Real> terms;
+        for (std::int64_t j = 0; j < keys; ++j) {
+          // Probabilities in the dtype of q, as eager multiplies them.
+          const Real p = score[static_cast<std::size_t>(j)] / sum;
+          terms.push_back((rounding_ == Rounding::kEager ? stored(p, q.dtype) : p) *
+                          v.at[static_cast<std::size_t>((kv * keys + j) * size + d)]);
+        }
+        out.at.push_back(total(terms, q.dtype));
+      }
+    }
+    return out;
+  }
+
   /// Sum of terms: exact, or pairwise in the type that eager kernels accumulate in.
   Real total(const std::vector<Real>& terms, DType dtype) const {
     if (terms.empty()) return 0;
@@ -455,6 +577,21 @@ std::vector<Values> reference(const Call& call, const std::vector<Values>& input
                               Rounding rounding) {
   const Body own = call.body ? Body{} : monograph::kernels::fusion::body_of(call);
   return Interpreter(call, call.body ? *call.body : own, inputs, rounding).run();
+}
+
+std::vector<Values> reference_effects(const Call& call, const std::vector<Values>& inputs,
+                                      Rounding rounding) {
+  if (!call.body) return {};
+  Call all = call;
+  Body body = *call.body;
+  body.outputs.clear();
+  all.outputs.clear();
+  for (std::size_t s = 0; s < body.steps.size(); ++s) {
+    if (!monograph::kernels::fusion::writes_state(body.steps[s])) continue;
+    body.outputs.push_back(static_cast<std::int32_t>(call.inputs.size() + s));
+    all.outputs.push_back(body.steps[s].output);
+  }
+  return Interpreter(all, body, inputs, rounding).run();
 }
 
 std::string compare(const Values& got, const Values& exact, const Values& eager) {

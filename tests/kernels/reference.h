@@ -17,6 +17,10 @@ enum class Rounding {
 std::vector<Values> reference(const monograph::kernels::Call& call,
                               const std::vector<Values>& inputs, Rounding rounding);
 
+/// What becomes of the state that steps of `call` write, in their order.
+std::vector<Values> reference_effects(const monograph::kernels::Call& call,
+                                      const std::vector<Values>& inputs, Rounding rounding);
+
 /// How far results may be from the exact ones: NaN and infinities in the same places, the root mean
 /// square error at most `factor` times eager's own (or than half a unit of the dtype's precision,
 /// relative to the largest value), no single element further off than `spread` of that. Empty or a

@@ -202,8 +202,11 @@ class BodyConverter {
   }
 
   bool add_step(const ir::Node& node, kernels::Body& body) {
+    // Rows of state may be written; what else writes has no kernel.
+    const bool writes_state =
+        node.writes().size() == 1 && node.target() == "aten.index_copy_.default";
     if (node.kind() != ir::NodeKind::kCallFunction || !node.has_tensor() ||
-        !node.writes().empty()) {
+        (!node.writes().empty() && !writes_state)) {
       *why_ = node.target() + " in a fusion";
       return false;
     }

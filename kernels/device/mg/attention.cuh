@@ -1,0 +1,273 @@
+// Attention with the keys split over blocks (Dao et al., "Flash-Decoding", 2023): each block goes
+// once over its keys and values with a running softmax for a few query rows that share them, and
+// the last block to finish puts the parts together in a fixed order.
+#pragma once
+
+#include "mg/elementwise.cuh"
+
+namespace mg {
+
+/// q [B, H, L, D], k and v [B, H / GROUP, S, D], elements of D adjacent; strides in elements.
+struct AttentionStrides {
+  long long q_batch, q_head, q_row;
+  long long k_batch, k_head, k_row;
+  long long v_batch, v_head, v_row;
+  long long o_batch, o_head, o_row;
+  long long m_batch, m_head, m_row, m_column;  // of the mask
+};
+
+template <class T_, class Out_, class Mask_, int D_, int ROWS_, int GROUP_, int HEADS_, int L_,
+          int S_, int SPLITS_, int WARPS_, int UNROLL_, bool CAUSAL_, bool MASKED_>
+struct AttentionShape {
+  using T = T_;
+  using Out = Out_;
+  using Mask = Mask_;
+  static constexpr int D = D_;
+  static constexpr int ROWS = ROWS_;    // query rows of a block
+  static constexpr int GROUP = GROUP_;  // query heads that share keys
+  static constexpr int HEADS = HEADS_;  // of keys
+  static constexpr int L = L_, S = S_;
+  static constexpr int SPLITS = SPLITS_;  // blocks that share the keys
+  static constexpr int WARPS = WARPS_;
+  static constexpr int UNROLL = UNROLL_;
+  static constexpr bool CAUSAL = CAUSAL_, MASKED = MASKED_;
+
+  static constexpr int V = 16 / static_cast<int>(sizeof(T));  // elements of a lane
+  static constexpr int kLanes = D / V;                        // that share a key
+  static constexpr int kKeys = 32 / kLanes;                   // of a warp at a time
+  static constexpr int kChunk = (S + SPLITS - 1) / SPLITS;
+  static constexpr int kAllRows = GROUP * L;
+  static constexpr int kPart = D + 2;  // floats of a partial row: sums, maximum, denominator
+};
+
+__device__ __forceinline__ float mask_term(bool m, float) {
+  return m ? 0.0f : -inf32();
+}
+template <class M>
+__device__ __forceinline__ float mask_term(M m, float) {
+  return convert<float>(m);
+}
+
+template <class S>
+struct AttentionRow {
+  long long q, o, mask;
+  int position;
+  bool live;
+
+  __device__ __forceinline__ AttentionRow(int row, const AttentionStrides& s) {
+    const int batch = static_cast<int>(blockIdx.y) / S::HEADS;
+    const int kv = static_cast<int>(blockIdx.y) % S::HEADS;
+    live = row < S::kAllRows;
+    row = live ? row : S::kAllRows - 1;
+    const int head = kv * S::GROUP + row / S::L;
+    position = row % S::L;
+    q = batch * s.q_batch + head * s.q_head + position * s.q_row;
+    o = batch * s.o_batch + head * s.o_head + position * s.o_row;
+    mask = batch * s.m_batch + head * s.m_head + position * s.m_row;
+  }
+};
+
+/// Two running softmaxes joined: maxima, denominators and one sum.
+__device__ __forceinline__ float join_factor(float own, float both) {
+  return own == -inf32() ? 0.0f : __expf(own - both);
+}
+
+/// The block's keys for its rows; on return each lane's registers hold its share.
+template <class S>
+__device__ __forceinline__ void attend(const typename S::T* q, const typename S::T* k,
+                                       const typename S::T* v, const typename S::Mask* mask,
+                                       const AttentionStrides& st, float scale,
+                                       float (&most)[S::ROWS], float (&sum)[S::ROWS],
+                                       float (&acc)[S::ROWS][S::V]) {
+  using T = typename S::T;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int batch = static_cast<int>(blockIdx.y) / S::HEADS;
+  const int kv = static_cast<int>(blockIdx.y) % S::HEADS;
+  const int d = lane % S::kLanes * S::V;
+  const int first = static_cast<int>(blockIdx.x) * S::kChunk;
+  const int last = first + S::kChunk < S::S ? first + S::kChunk : S::S;
+  const T* const keys = k + batch * st.k_batch + kv * st.k_head + d;
+  const T* const values = v + batch * st.v_batch + kv * st.v_head + d;
+  float query[S::ROWS][S::V];
+  long long mask_at[S::ROWS];
+  int limit[S::ROWS];
+#pragma unroll
+  for (int r = 0; r < S::ROWS; ++r) {
+    const AttentionRow<S> row(static_cast<int>(blockIdx.z) * S::ROWS + r, st);
+    unpack(*reinterpret_cast<const uint4*>(q + row.q + d), query[r], q);
+#pragma unroll
+    for (int i = 0; i < S::V; ++i) {
+      query[r][i] *= scale;
+      acc[r][i] = 0;
+    }
+    mask_at[r] = row.mask;
+    limit[r] = S::CAUSAL ? row.position : S::S;
+    most[r] = -inf32();
+    sum[r] = 0;
+  }
+  constexpr int kStep = S::WARPS * S::kKeys;
+  for (int base = first; base < last; base += kStep * S::UNROLL) {
+    uint4 kq[S::UNROLL];
+    uint4 vq[S::UNROLL];
+    float term[S::UNROLL][S::ROWS];
+#pragma unroll
+    for (int u = 0; u < S::UNROLL; ++u) {
+      const int j = base + u * kStep + warp * S::kKeys + lane / S::kLanes;
+      bool any = false;
+#pragma unroll
+      for (int r = 0; r < S::ROWS; ++r) {
+        float t = j < last && j <= limit[r] ? 0.0f : -inf32();
+        if (S::MASKED && t == 0.0f) t = mask_term(mask[mask_at[r] + j * st.m_column], 0.0f);
+        term[u][r] = t;
+        any = any || t != -inf32();
+      }
+      kq[u] = make_uint4(0, 0, 0, 0);
+      vq[u] = make_uint4(0, 0, 0, 0);
+      if (any) {
+        kq[u] = *reinterpret_cast<const uint4*>(keys + j * st.k_row);
+        vq[u] = *reinterpret_cast<const uint4*>(values + j * st.v_row);
+      }
+    }
+#pragma unroll
+    for (int u = 0; u < S::UNROLL; ++u) {
+      float key[S::V];
+      float value[S::V];
+      unpack(kq[u], key, k);
+      unpack(vq[u], value, v);
+#pragma unroll
+      for (int r = 0; r < S::ROWS; ++r) {
+        float dot = 0;
+#pragma unroll
+        for (int i = 0; i < S::V; ++i) dot = fmaf(query[r][i], key[i], dot);
+#pragma unroll
+        for (int o = S::kLanes / 2; o > 0; o >>= 1) dot += __shfl_xor_sync(0xffffffffu, dot, o);
+        // What is excluded counts for nothing, whatever the product is.
+        const float score = term[u][r] == -inf32() ? -inf32() : dot + term[u][r];
+        // NaN must not be lost in the maximum.
+        const float both = score > most[r] ? score : most[r];
+        const float old = join_factor(most[r], both);
+        const float p = score == -inf32() ? 0.0f : __expf(score - both);
+        most[r] = both;
+        sum[r] = sum[r] * old + p;
+#pragma unroll
+        for (int i = 0; i < S::V; ++i) acc[r][i] = fmaf(p, value[i], acc[r][i] * old);
+      }
+    }
+  }
+}
+
+/// Joins the shares of a warp's groups of lanes.
+template <class S>
+__device__ __forceinline__ void join_lanes(float& most, float& sum, float (&acc)[S::V]) {
+#pragma unroll
+  for (int o = 16; o >= S::kLanes; o >>= 1) {
+    const float other = __shfl_xor_sync(0xffffffffu, most, o);
+    const float other_sum = __shfl_xor_sync(0xffffffffu, sum, o);
+    const float both = fmaxf(most, other);
+    const float mine = join_factor(most, both);
+    const float theirs = join_factor(other, both);
+    sum = sum * mine + other_sum * theirs;
+#pragma unroll
+    for (int i = 0; i < S::V; ++i) {
+      acc[i] = acc[i] * mine + __shfl_xor_sync(0xffffffffu, acc[i], o) * theirs;
+    }
+    most = both;
+  }
+}
+
+/// Element d of a row from `count` parts that lie `stride` floats apart.
+template <class S, class Read>
+__device__ __forceinline__ void join_parts(int count, int d, Read read, float& most, float& sum,
+                                           float& value) {
+  most = -inf32();
+  for (int p = 0; p < count; ++p) most = fmaxf(most, read(p, S::D));
+  sum = 0;
+  value = 0;
+  for (int p = 0; p < count; ++p) {
+    const float f = join_factor(read(p, S::D), most);
+    sum += f * read(p, S::D + 1);
+    value += f * read(p, d);
+  }
+}
+
+template <class S>
+__device__ __forceinline__ void attention(const typename S::T* q, const typename S::T* k,
+                                          const typename S::T* v, const typename S::Mask* mask,
+                                          typename S::Out* out, const AttentionStrides& st,
+                                          float scale, float* parts, unsigned* tickets) {
+  constexpr int kThreads = S::WARPS * 32;
+  __shared__ float shares[S::WARPS * S::ROWS * S::kPart];
+  __shared__ unsigned is_last;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  pdl_launch();
+  pdl_wait();
+  float most[S::ROWS];
+  float sum[S::ROWS];
+  float acc[S::ROWS][S::V];
+  attend<S>(q, k, v, mask, st, scale, most, sum, acc);
+#pragma unroll
+  for (int r = 0; r < S::ROWS; ++r) {
+    join_lanes<S>(most[r], sum[r], acc[r]);
+    float* const mine = shares + (warp * S::ROWS + r) * S::kPart;
+    if (lane < S::kLanes) {
+#pragma unroll
+      for (int i = 0; i < S::V; ++i) mine[lane * S::V + i] = acc[r][i];
+    }
+    if (lane == 0) {
+      mine[S::D] = most[r];
+      mine[S::D + 1] = sum[r];
+    }
+  }
+  __syncthreads();
+  const int tile = static_cast<int>(blockIdx.y * gridDim.z + blockIdx.z);
+  float* const rows = parts + static_cast<long long>(tile) * S::SPLITS * S::ROWS * S::kPart;
+  for (int t = static_cast<int>(threadIdx.x); t < S::ROWS * S::D; t += kThreads) {
+    const int r = t / S::D;
+    const int d = t % S::D;
+    float m;
+    float s;
+    float value;
+    join_parts<S>(
+        S::WARPS, d, [&](int p, int i) { return shares[(p * S::ROWS + r) * S::kPart + i]; }, m, s,
+        value);
+    if (S::SPLITS == 1) {
+      const AttentionRow<S> row(static_cast<int>(blockIdx.z) * S::ROWS + r, st);
+      // A row that may look at nothing is zero, as LibTorch has it.
+      if (row.live) out[row.o + d] = convert<typename S::Out>(s == 0.0f ? 0.0f : value / s);
+      continue;
+    }
+    float* const mine = rows + (static_cast<int>(blockIdx.x) * S::ROWS + r) * S::kPart;
+    mine[d] = value;
+    if (d == 0) {
+      mine[S::D] = m;
+      mine[S::D + 1] = s;
+    }
+  }
+  if (S::SPLITS == 1) return;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    is_last = atomicAdd(tickets + tile, 1u) == static_cast<unsigned>(S::SPLITS) - 1;
+  }
+  __syncthreads();
+  if (is_last == 0) return;
+  __threadfence();
+  for (int t = static_cast<int>(threadIdx.x); t < S::ROWS * S::D; t += kThreads) {
+    const int r = t / S::D;
+    const int d = t % S::D;
+    float m;
+    float s;
+    float value;
+    join_parts<S>(
+        S::SPLITS, d,
+        [&](int p, int i) { return load_coherent(rows + (p * S::ROWS + r) * S::kPart + i); }, m, s,
+        value);
+    const AttentionRow<S> row(static_cast<int>(blockIdx.z) * S::ROWS + r, st);
+    if (row.live) out[row.o + d] = convert<typename S::Out>(s == 0.0f ? 0.0f : value / s);
+  }
+  if (threadIdx.x == 0) tickets[tile] = 0;
+}
+
+}  // namespace mg

@@ -1,0 +1,229 @@
+// Times kernels on a real GPU at the shapes of a decoding step: chains of launches in one graph
+// with programmatic edges, over more memory than L2 holds. Prints measured beside predicted time.
+#include <fmt/format.h>
+#include <monograph/error.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <vector>
+
+#include "kernels/compile/compiler.h"
+#include "kernels/elementwise/definitions.h"
+#include "runtime/cuda/handles.h"
+
+namespace {
+
+using namespace monograph::cuda;
+using namespace monograph::kernels;
+
+constexpr std::size_t kPool = std::size_t{6} << 30;  // bytes that launches take turns on
+constexpr int kMostLaunches = 128;
+
+struct Timing {
+  Driver const& driver = Driver::open("libcuda.so.1");
+  ContextRef context = Context::retain(driver);
+  CurrentContext current{*context};
+  Stream stream = Stream::create(context);
+  DeviceBuffer pool = DeviceBuffer::allocate(context, kPool);
+  DeviceBuffer small = DeviceBuffer::allocate(context, std::size_t{64} << 20);
+  DeviceBuffer state = DeviceBuffer::allocate(context, std::size_t{1} << 20);
+  Compiler compiler{KERNEL_CACHE, 4};
+  Target target;
+
+  Timing() {
+    const DeviceInfo& info = context->info();
+    target.arch = fmt::format("sm_{}{}", info.major, info.minor);
+    target.multiprocessors = info.multiprocessors;
+    // What the H200 streams; the H100's figure is Target's own.
+    if (info.name.find("H200") != std::string::npos) target.read_bytes_per_us = 4.55e6;
+    driver.MemsetD8Async(pool.get(), 0, pool.bytes(), stream.get());
+    driver.MemsetD8Async(small.get(), 0, small.bytes(), stream.get());
+    driver.MemsetD8Async(state.get(), 0, state.bytes(), stream.get());
+    std::printf("%s, %d multiprocessors\n", info.name.c_str(), target.multiprocessors);
+  }
+
+  /// Launches of `instance`, each on constant inputs of its own.
+  struct Chain {
+    std::vector<std::vector<CUdeviceptr>> values;  // by launch
+    int launches = 0;
+  };
+  Chain chain(const Instance& instance, const Call& call) {
+    Chain c;
+    std::size_t big = 0;
+    for (const TensorDesc& t : call.inputs) {
+      if (t.constant) big += (static_cast<std::size_t>(t.nbytes()) + 255) / 256 * 256;
+    }
+    c.launches =
+        static_cast<int>(std::clamp<std::size_t>(big == 0 ? 64 : kPool / big, 1, kMostLaunches));
+    std::size_t at = 0;
+    for (int l = 0; l < c.launches; ++l) {
+      std::vector<CUdeviceptr> inputs;
+      std::size_t near = 0;
+      for (const TensorDesc& t : call.inputs) {
+        const std::size_t bytes = (static_cast<std::size_t>(t.nbytes()) + 255) / 256 * 256;
+        inputs.push_back(t.constant ? pool.get() + at : small.get() + near);
+        (t.constant ? at : near) += bytes;
+      }
+      std::vector<CUdeviceptr> values;
+      for (const Param& p : instance.params) {
+        const auto index = static_cast<std::size_t>(p.index);
+        CUdeviceptr v = 0;
+        if (p.kind == Param::Kind::kInput) v = inputs[index];
+        if (p.kind == Param::Kind::kOutput) {
+          v = small.get() + (std::size_t{32} << 20) + index * (std::size_t{8} << 20);
+        }
+        if (p.kind == Param::Kind::kWorkspace) v = small.get() + (std::size_t{48} << 20);
+        if (p.kind == Param::Kind::kState) v = state.get();
+        values.push_back(v);
+      }
+      c.values.push_back(std::move(values));
+    }
+    return c;
+  }
+
+  /// Microseconds a launch, median of graphs; `programmatic` edges or full ones.
+  double run(const Instance& instance, const Call& call, bool programmatic) {
+    const Compiled compiled = compiler.compile(instance, target.arch);
+    const Library library = Library::load(context, compiled.image);
+    Kernel kernel = library.kernel(compiled.entry);
+    if (instance.geometry.dynamic_shared_bytes > 48u << 10) {
+      kernel.allow_dynamic_shared(instance.geometry.dynamic_shared_bytes);
+    }
+    Chain c = chain(instance, call);
+    driver.StreamBeginCapture(stream.get(), CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+    for (auto& values : c.values) launch(kernel, instance, values, programmatic);
+    CUgraph graph = nullptr;
+    driver.StreamEndCapture(stream.get(), &graph);
+    CUgraphExec exec = nullptr;
+    CUDA_GRAPH_INSTANTIATE_PARAMS params{};
+    driver.GraphInstantiateWithParams(&exec, graph, &params);
+    Event from = Event::create(context, Event::Timing::kOn);
+    Event to = Event::create(context, Event::Timing::kOn);
+    std::vector<double> times;
+    for (int r = 0; r < 12; ++r) {
+      from.record(stream.get());
+      driver.GraphLaunch(exec, stream.get());
+      to.record(stream.get());
+      stream.synchronize();
+      times.push_back(to.elapsed_ms_since(from) * 1e3 / c.launches);
+    }
+    driver.GraphExecDestroy(exec);
+    driver.GraphDestroy(graph);
+    std::sort(times.begin(), times.end());
+    return times[times.size() / 2];
+  }
+
+  void launch(const Kernel& kernel, const Instance& instance, std::vector<CUdeviceptr>& values,
+              bool programmatic) {
+    std::vector<void*> pointers;
+    for (CUdeviceptr& v : values) pointers.push_back(&v);
+    CUlaunchAttribute attribute{};
+    attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    attribute.value.programmaticStreamSerializationAllowed = 1;
+    CUlaunchConfig config{};
+    const Geometry& g = instance.geometry;
+    config.gridDimX = g.grid[0];
+    config.gridDimY = g.grid[1];
+    config.gridDimZ = g.grid[2];
+    config.blockDimX = g.block[0];
+    config.blockDimY = g.block[1];
+    config.blockDimZ = g.block[2];
+    config.sharedMemBytes = g.dynamic_shared_bytes;
+    config.hStream = stream.get();
+    config.attrs = &attribute;
+    config.numAttrs = programmatic && g.programmatic ? 1 : 0;
+    driver.LaunchKernelEx(&config, kernel.function(), pointers.data(), nullptr);
+  }
+
+  void report(const std::string& name, const std::string& kernel, const Call& call) {
+    const Definition* d = find_definition(kernel);
+    Match m = d->match(call, target);
+    if (!m.instance) {
+      std::printf("%-34s %-12s no: %s\n", name.c_str(), kernel.c_str(), m.reason.c_str());
+      return;
+    }
+    m.instance->kernel = kernel;
+    const double plain = run(*m.instance, call, false);
+    const double overlapped = run(*m.instance, call, true);
+    const double bytes = m.instance->roofline.bytes;
+    const double predicted = m.instance->roofline.predicted_us(target);
+    std::printf(
+        "%-34s %-12s %8.2f us, programmatic %8.2f us, predicted %8.2f us, %5.2f TB/s, %3.0f %%\n",
+        name.c_str(), kernel.c_str(), plain, overlapped, predicted, bytes / overlapped / 1e6,
+        100 * predicted / overlapped);
+    std::fflush(stdout);
+  }
+};
+
+Call linear(DType dtype, std::int64_t m, std::int64_t n, std::int64_t k) {
+  Call c;
+  c.op = "aten.linear.default";
+  c.inputs = {dense(dtype, {m, k}), dense(dtype, {n, k})};
+  c.inputs[1].constant = true;
+  c.args = {tensor_argument(0), tensor_argument(1)};
+  c.outputs = {dense(dtype, {m, n})};
+  return c;
+}
+
+Call attention(std::int64_t heads, std::int64_t group, std::int64_t keys, std::int64_t size) {
+  Call c;
+  c.op = "aten.scaled_dot_product_attention.default";
+  const DType t = DType::kBF16;
+  c.inputs = {dense(t, {1, heads * group, 1, size}), dense(t, {1, heads, keys, size}),
+              dense(t, {1, heads, keys, size})};
+  c.inputs[1].constant = c.inputs[2].constant = true;  // distinct memory each launch
+  c.args = {tensor_argument(0), tensor_argument(1), tensor_argument(2)};
+  c.outputs = {dense(t, {1, heads * group, 1, size})};
+  return c;
+}
+
+Call norm(std::int64_t rows, std::int64_t n) {
+  Call c;
+  c.op = "aten.rms_norm.default";
+  c.inputs = {dense(DType::kBF16, {rows, n}), dense(DType::kBF16, {n})};
+  c.inputs[0].constant = true;
+  c.args = {tensor_argument(0), number_argument(std::vector<std::int64_t>{n}), tensor_argument(1),
+            number_argument(1e-5)};
+  c.outputs = {dense(DType::kBF16, {rows, n})};
+  return c;
+}
+
+void all(Timing& t) {
+  struct Shape {
+    const char* name;
+    std::int64_t n, k;
+  };
+  for (const Shape& s :
+       {Shape{"1B qkv", 3072, 2048}, Shape{"1B o", 2048, 2048}, Shape{"1B gate/up", 16384, 2048},
+        Shape{"1B down", 2048, 8192}, Shape{"1B head", 128256, 2048}, Shape{"8B qkv", 6144, 4096},
+        Shape{"8B gate/up", 28672, 4096}, Shape{"8B down", 4096, 14336},
+        Shape{"0.6B down", 1024, 3072}}) {
+    t.report(fmt::format("{} bf16 m=1", s.name), "gemv", linear(DType::kBF16, 1, s.n, s.k));
+  }
+  t.report("1B gate/up f32 m=1", "gemv", linear(DType::kF32, 1, 16384, 2048));
+  for (const std::int64_t m : {1, 2, 4, 8, 16}) {
+    for (const char* kernel : {"gemv", "skinny_gemm"}) {
+      t.report(fmt::format("1B gate/up bf16 m={}", m), kernel,
+               linear(DType::kBF16, m, 16384, 2048));
+      t.report(fmt::format("1B down bf16 m={}", m), kernel, linear(DType::kBF16, m, 2048, 8192));
+    }
+  }
+  t.report("1B attention, 1024 keys", "attention", attention(8, 4, 1024, 64));
+  t.report("1B attention, 2048 keys", "attention", attention(8, 4, 2048, 64));
+  t.report("8B attention, 8192 keys", "attention", attention(8, 4, 8192, 128));
+  t.report("rms_norm 1 x 2048", "rms_norm", norm(1, 2048));
+  t.report("rms_norm 4096 x 2048", "rms_norm", norm(4096, 2048));
+}
+
+}  // namespace
+
+int main() {
+  try {
+    Timing timing;
+    all(timing);
+    return 0;
+  } catch (const monograph::Error& e) {
+    std::fprintf(stderr, "%s\n", e.what());
+    return 1;
+  }
+}

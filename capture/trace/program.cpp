@@ -50,7 +50,9 @@ void check_weight(const ir::Node& node, const at::Tensor& tensor) {
               "weight '" + node.target() + "': expected " + ir::text(wanted) + ", got " + got);
 }
 
+/// The passes by name; "fused" alone is the list for back ends with kernels for fusions.
 const std::vector<std::string>& pipeline_of(const Options& options) {
+  if (options.passes == std::vector<std::string>{"fused"}) return passes::fused_pipeline();
   const auto& names = options.passes.empty() ? passes::default_pipeline() : options.passes;
   for (const std::string& name : names) (void)passes::find_pass(name);
   return names;

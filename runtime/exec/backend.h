@@ -21,7 +21,10 @@ namespace monograph::exec {
 
 /// Everything a back end builds from. Lives as long as the Executable.
 struct Planned {
-  const ir::Graph* graph = nullptr;
+  const ir::Graph* graph = nullptr;  ///< the program's, or `own_graph`
+  /// The program's with the fusions taken apart that the back end has no kernel for; else null.
+  std::shared_ptr<const ir::Graph> own_graph;
+  std::vector<std::string> expanded;  ///< which and why, a line each
   lower::Lowered lowered;
   plan::Plan plan;
   std::map<std::string, at::Tensor> weights;  ///< by get_attr target

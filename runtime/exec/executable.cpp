@@ -9,6 +9,7 @@
 #include <map>
 
 #include "capture/ir/text.h"
+#include "capture/passes/fusion/expand.h"
 #include "capture/trace/dispatch_key.h"
 #include "runtime/exec/executable_impl.h"
 
@@ -61,14 +62,30 @@ void check_input_views(const ir::Graph& graph) {
   }
 }
 
+/// Takes apart the fusions that the back end can't run as one launch.
+void settle_fusions(exec::Planned& planned, const lower::Chooser& choose) {
+  if (planned.graph->subgraphs().empty() || !choose) return;
+  auto graph = std::make_shared<ir::Graph>(planned.graph->clone());
+  planned.expanded = passes::expand_fusions(*graph, [&choose](const ir::Node& call) -> std::string {
+    const lower::Choice choice = choose(call);
+    if (choice.kind != lower::LaunchKind::kAten) return {};
+    return choice.reason.empty() ? "no kernel" : choice.reason;
+  });
+  if (planned.expanded.empty()) return;
+  planned.graph = graph.get();
+  planned.own_graph = std::move(graph);
+}
+
 exec::Planned plan_program(const Program& program, const exec::Backend& backend,
                            std::shared_ptr<void> session) {
   exec::Planned planned;
   planned.graph = &program.graph();
   check_input_views(*planned.graph);
   planned.session = std::move(session);
-  planned.lowered = lower::lower(
-      *planned.graph, backend.choose_for ? backend.choose_for(planned.session) : backend.choose);
+  const lower::Chooser choose =
+      backend.choose_for ? backend.choose_for(planned.session) : backend.choose;
+  settle_fusions(planned, choose);
+  planned.lowered = lower::lower(*planned.graph, choose);
   planned.plan = plan::make_plan(planned.lowered.problem, backend.concurrency);
 #ifndef NDEBUG
   plan::check_plan(planned.plan);
@@ -250,10 +267,14 @@ void Executable::Impl::run(const std::vector<at::Tensor>& inputs,
 }
 
 std::string Executable::Impl::dump(std::string_view stage) const {
-  if (stage == "graph") return ir::text(program_.graph());
+  if (stage == "graph") return ir::text(*planned_.graph);
+  if (stage == "costs") {
+    return fmt::format("{}{}\n", lower::cost_table(planned_.lowered),
+                       fmt::join(planned_.expanded, "\n"));
+  }
   if (stage == "launches") return lower::text(planned_.lowered);
   if (stage == "plan") return plan::text(planned_.plan);
-  std::vector<std::string> stages = {"graph", "launches", "plan"};
+  std::vector<std::string> stages = {"graph", "launches", "plan", "costs"};
   for (const std::string& name : runner_->dump_stages()) {
     if (stage == name) return runner_->dump(stage);
     stages.push_back(name);

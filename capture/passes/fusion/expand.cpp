@@ -146,7 +146,16 @@ class Expander {
 
 std::vector<std::string> expand_fusions(Graph& graph, const Refusal& refuse,
                                         const ir::Rates& rates) {
-  return Expander(graph, refuse, rates).run();
+  std::vector<std::string> lines = Expander(graph, refuse, rates).run();
+  if (lines.empty()) return lines;
+  // What was left off may go with something else, such as a residual sum with the norm after it.
+  PassContext context;
+  for (const char* pass : {"fuse_reductions", "fuse_pointwise"}) {
+    const PassReport report = find_pass(pass).run(graph, context);
+    for (const std::string& note : report.notes) lines.push_back(fmt::format("{}: {}", pass, note));
+  }
+  for (std::string& line : Expander(graph, refuse, rates).run()) lines.push_back(std::move(line));
+  return lines;
 }
 
 }  // namespace monograph::passes

@@ -15,9 +15,10 @@ using Refusal = std::function<std::string(const ir::Node& call)>;
 
 /// Replaces each fusion of `graph` that `refuse` refuses by smaller ones that it doesn't, or in the
 /// end by its operators: first what stands side by side becomes fusions of their own, then calls
-/// are left off at the end, then at the front. Subgraphs that nobody calls any more are removed.
-/// Returns a line for each fusion that was taken apart, with the reason. Asks at most once per
-/// subgraph and argument types.
+/// are left off at the end, then at the front. What was left off is offered to fuse_reductions and
+/// fuse_pointwise once more. Subgraphs that nobody calls any more are removed. Returns a line for
+/// each fusion that was taken apart, with the reason, and for each one made of the pieces. Asks at
+/// most once per subgraph and argument types.
 std::vector<std::string> expand_fusions(ir::Graph& graph, const Refusal& refuse,
                                         const ir::Rates& rates = {});
 

@@ -39,6 +39,9 @@ ROOMS = {
     # whether a trace is running. Nothing else of it.
     "runtime/host": BASE | {"capture/ir", "runtime/plan", "runtime/lower", "runtime/exec",
                             "capture/trace/arguments.h", "capture/trace/convert.h"},
+    "runtime/inspect": BASE | {"capture/ir", "capture/passes", "capture/trace",
+                               "capture/import/safetensors.h", "capture/import/safetensors_torch.h",
+                               "runtime/plan", "runtime/lower", "runtime/exec", "runtime/dump"},
     "runtime/cuda": BASE | {"capture/ir", "runtime/plan", "runtime/lower", "runtime/exec", "kernels"},
     # LibTorch's CUDA kernels, captured: the one part of the CUDA back end that sees the tracer.
     "runtime/cuda/aten": BASE | {"capture/ir", "runtime/plan", "runtime/lower", "runtime/exec",

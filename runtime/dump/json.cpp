@@ -103,6 +103,23 @@ Json texts(const std::vector<Text>& texts) {
   return out;
 }
 
+/// Sources up to a size; what is left out is in the files beside.
+Json sources(const std::vector<Source>& sources, std::size_t max_bytes) {
+  Json out = Json::array();
+  std::size_t used = 0;
+  for (const Source& s : sources) {
+    Json row = {{"name", s.name}, {"nodes", s.nodes}};
+    used += s.text.size();
+    if (used <= max_bytes) {
+      row["text"] = s.text;
+    } else {
+      row["cut"] = true;
+    }
+    out.push_back(std::move(row));
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string stage_file(std::size_t index, const std::string& name) {
@@ -130,7 +147,7 @@ std::string json_text(const Snapshot& snapshot, std::size_t max_text_bytes) {
   out["stages"] = stages(snapshot, table, max_text_bytes);
   out["lines"] = table.lines();
   out["backend_texts"] = texts(snapshot.backend_texts);
-  out["sources"] = texts(snapshot.sources);
+  out["sources"] = sources(snapshot.sources, max_text_bytes / 2);
   return out.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

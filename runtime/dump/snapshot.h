@@ -21,6 +21,13 @@ struct Text {
   std::string text;
 };
 
+/// Source of a kernel, and the nodes whose launches run it.
+struct Source {
+  std::string name;  ///< file name
+  std::string text;
+  std::vector<std::string> nodes;
+};
+
 /// One pass of the pipeline, whether it changed anything or not.
 struct PassRow {
   std::string name;
@@ -48,7 +55,7 @@ struct Snapshot {
   const lower::Lowered* lowered = nullptr;
   const plan::Plan* plan = nullptr;
   std::vector<Text> backend_texts;  ///< by stage name of the back end: "graph_nodes", "kernels"
-  std::vector<Text> sources;        ///< kernel sources by file name
+  std::vector<Source> sources;
   std::map<std::string, double> measured_us;   ///< by node name, from a profile
   std::map<std::string, double> predicted_us;  ///< by node name
   std::vector<std::string> allocating;         ///< Report::allocating_launches

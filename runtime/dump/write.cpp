@@ -35,7 +35,7 @@ void write_backend(const Snapshot& s, const fs::path& folder) {
   }
   if (s.sources.empty()) return;
   fs::create_directory(folder / "kernels");
-  for (const Text& source : s.sources) {
+  for (const Source& source : s.sources) {
     write_file(folder / "kernels" / file_name(source.name), source.text);
   }
 }

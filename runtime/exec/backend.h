@@ -33,6 +33,13 @@ struct Planned {
   std::shared_ptr<void> session;  ///< what Backend::open_session gave; null if it is empty
 };
 
+/// Source of a kernel as it was compiled, and the nodes whose launches run it.
+struct KernelSource {
+  std::string name;  ///< file name, unique within the executable
+  std::string text;
+  std::vector<std::string> nodes;
+};
+
 /// A built plan. Not thread-safe; Executable sees to one replay at a time. `inputs` and `outputs`
 /// have been checked against the specs. Afterwards outputs hold the results (host), or will once
 /// the current stream has run (CUDA).
@@ -41,11 +48,20 @@ class Runner {
   virtual ~Runner() = default;
   virtual void run(const std::vector<at::Tensor>& inputs,
                    const std::vector<at::Tensor>& outputs) = 0;
+  /// The same, one launch after the other, with the time that each took, in microseconds by launch
+  /// id, in `microseconds`. False, and nothing done, if this runner can't tell launches apart.
+  virtual bool run_timed([[maybe_unused]] const std::vector<at::Tensor>& inputs,
+                         [[maybe_unused]] const std::vector<at::Tensor>& outputs,
+                         [[maybe_unused]] std::vector<double>& microseconds) {
+    return false;
+  }
   /// "node (aten.op.overload)" for launches that allocate on each replay.
   virtual std::vector<std::string> allocating_launches() const { return {}; }
   /// Text of a back-end specific stage, or empty if unknown.
   virtual std::string dump([[maybe_unused]] std::string_view stage) const { return {}; }
   virtual std::vector<std::string> dump_stages() const { return {}; }
+  /// Sources of the kernels it runs, for dumps; empty where there are none to show.
+  virtual std::vector<KernelSource> sources() const { return {}; }
 };
 
 struct Backend {

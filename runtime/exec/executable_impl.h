@@ -33,6 +33,8 @@ class Executable::Impl {
   const Report& report() const noexcept { return report_; }
   std::string dump(std::string_view stage) const;
   exec::Runner& runner() noexcept { return *runner_; }
+  const exec::Runner& runner() const noexcept { return *runner_; }
+  const exec::Planned& planned() const noexcept { return planned_; }
 
  private:
   // A weight's address when the plan was built; replay reads it there.

@@ -6,6 +6,8 @@
 #include <c10/util/Exception.h>
 #include <monograph/error.h>
 
+#include <chrono>
+
 namespace monograph::host {
 
 HostRunner::HostRunner(const exec::Planned& planned)
@@ -17,8 +19,9 @@ HostRunner::HostRunner(const exec::Planned& planned)
   }
 }
 
-void HostRunner::run(const std::vector<at::Tensor>& inputs,
-                     const std::vector<at::Tensor>& outputs) {
+template <class RunOne>
+void HostRunner::run_each(const std::vector<at::Tensor>& inputs,
+                          const std::vector<at::Tensor>& outputs, RunOne run_one) {
   for (std::size_t i = 0; i < inputs.size(); ++i) memory_.point_input(i, inputs[i]);
   for (std::size_t i = 0; i < outputs.size(); ++i) memory_.point_output(i, outputs[i]);
   const c10::InferenceMode mode;
@@ -26,11 +29,29 @@ void HostRunner::run(const std::vector<at::Tensor>& inputs,
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   std::size_t at = 0;
   try {
-    for (; at < launches_.size(); ++at) launches_[at].step->run();
+    for (; at < launches_.size(); ++at) run_one(at);
   } catch (const c10::Error& e) {
     throw Error(Code::kInvalidArgument, "LibTorch's kernel refused its arguments",
                 launches_[at].node, e.what_without_backtrace());
   }
+}
+
+void HostRunner::run(const std::vector<at::Tensor>& inputs,
+                     const std::vector<at::Tensor>& outputs) {
+  run_each(inputs, outputs, [this](std::size_t at) { launches_[at].step->run(); });
+}
+
+bool HostRunner::run_timed(const std::vector<at::Tensor>& inputs,
+                           const std::vector<at::Tensor>& outputs,
+                           std::vector<double>& microseconds) {
+  using Clock = std::chrono::steady_clock;
+  microseconds.assign(launches_.size(), 0);
+  run_each(inputs, outputs, [this, &microseconds](std::size_t at) {
+    const Clock::time_point start = Clock::now();
+    launches_[at].step->run();
+    microseconds[at] = std::chrono::duration<double, std::micro>(Clock::now() - start).count();
+  });
+  return true;
 }
 
 std::vector<std::string> HostRunner::allocating_launches() const {

@@ -18,11 +18,17 @@ class HostRunner final : public exec::Runner {
   explicit HostRunner(const exec::Planned& planned);
 
   void run(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs) override;
+  bool run_timed(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs,
+                 std::vector<double>& microseconds) override;
   std::vector<std::string> allocating_launches() const override;
 
   Memory& memory() noexcept { return memory_; }
 
  private:
+  template <class RunOne>
+  void run_each(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs,
+                RunOne run_one);
+
   Memory memory_;
   Scope scope_;
   std::vector<BoundLaunch> launches_;

@@ -4,9 +4,13 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
+#include <mutex>
+#include <set>
 
 #include "runtime/base/log.h"
+#include "runtime/dump/folder.h"
+#include "runtime/dump/write.h"
+#include "runtime/inspect/snapshot.h"
 
 namespace monograph::session {
 namespace {
@@ -19,74 +23,59 @@ std::string dump_root(const Options& options) {
   return from_environment == nullptr ? "" : from_environment;
 }
 
-/// Characters that are safe in a file name everywhere; others become '_'.
-std::string file_name(std::string_view name) {
-  std::string out(name);
-  for (char& c : out) {
-    const bool safe = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                      c == '.' || c == '-' || c == '_' || c == '~';
-    if (!safe) c = '_';
-  }
-  if (out.empty() || out.front() == '.') out.insert(out.begin(), '_');
-  return out;
+/// Whoever asked for dumps hears that there are none, once per place.
+void warn_once(const std::string& root, const Options& options, const char* what) {
+  static std::mutex mutex;
+  static std::set<std::string> warned;
+  const std::lock_guard lock(mutex);
+  if (!warned.insert(root).second) return;
+  base::log(base::LogLevel::kError, fmt::format("no dump of '{}': {}", options.name, what));
 }
 
-/// Creates and returns a folder that did not exist; creating it is what claims it.
-fs::path claim_folder(const fs::path& parent, const std::string& name) {
-  fs::create_directories(parent);
-  constexpr int kTries = 10000;
-  for (int i = 1; i <= kTries; ++i) {
-    fs::path folder = parent / (i == 1 ? name : fmt::format("{}-{}", name, i));
-    if (fs::create_directory(folder)) return folder;
-  }
-  throw fs::filesystem_error("too many dumps", parent / name,
-                             std::make_error_code(std::errc::file_exists));
-}
-
-void write_text(const fs::path& file, const std::string& text) {
-  std::ofstream out(file);
-  out << text;
-  out.close();
-  if (!out) {
-    throw fs::filesystem_error("can't write", file, std::make_error_code(std::errc::io_error));
+/// `write(folder)` in a new folder for this key, if dumps are wanted.
+template <class Write>
+void dump_into_folder(const Options& options, std::string_view key, Write write) noexcept {
+  try {
+    const std::string root = dump_root(options);
+    if (root.empty()) return;
+    try {
+      write(
+          dump::claim_folder(fs::path(root) / dump::file_name(options.name), dump::file_name(key)));
+    } catch (const std::exception& e) {
+      warn_once(root, options, e.what());
+    }
+  } catch (...) {
+    // Out of memory: the call that compiles must not suffer for its dump.
   }
 }
 
 }  // namespace
 
 void dump(const Executable& executable, const Options& options, std::string_view key) noexcept {
-  try {
-    const std::string root = dump_root(options);
-    if (root.empty()) return;
-    const fs::path folder = claim_folder(fs::path(root) / file_name(options.name), file_name(key));
-    executable.program().dump(folder.string());  // logs its own failures
-    for (const char* stage : {"launches", "plan"}) {
-      write_text(folder / fmt::format("{}.txt", stage), executable.dump(stage));
-    }
-    write_text(folder / "report.txt", executable.report().to_string());
-  } catch (const std::exception& e) {
-    base::log(base::LogLevel::kWarning, fmt::format("no dump of '{}': {}", options.name, e.what()));
-  }
+  dump_into_folder(options, key, [&](const fs::path& folder) {
+    const auto snapshot = inspect::snapshot_of(executable, options.name, std::string(key));
+    inspect::write_dump(executable, snapshot, folder.string());
+    dump::write_file(folder / "report.txt", executable.report().to_string());
+  });
 }
 
 void dump(const Rejection& rejection, const Options& options, std::string_view key) noexcept {
-  try {
-    const std::string root = dump_root(options);
-    if (root.empty()) return;
-    const fs::path folder = claim_folder(fs::path(root) / file_name(options.name), file_name(key));
-    write_text(folder / "rejection.txt", rejection.to_string() + "\n");
-  } catch (const std::exception& e) {
-    base::log(base::LogLevel::kWarning, fmt::format("no dump of '{}': {}", options.name, e.what()));
-  }
+  dump_into_folder(options, key, [&](const fs::path& folder) {
+    dump::Snapshot snapshot;
+    snapshot.module = options.name;
+    snapshot.key = key;
+    snapshot.rejection = &rejection;
+    dump::write(snapshot, folder);
+  });
 }
 
 void save_package(const Program& program, const Options& options, std::string_view key) noexcept {
   const char* root = std::getenv("MONOGRAPH_AOT");
   if (root == nullptr || *root == '\0') return;
   try {
-    const fs::path folder = fs::path(root) / file_name(options.name);
+    const fs::path folder = fs::path(root) / dump::file_name(options.name);
     fs::create_directories(folder);
-    const fs::path file = folder / (file_name(key) + ".mono");
+    const fs::path file = folder / (dump::file_name(key) + ".mono");
     if (!fs::exists(file)) program.save(file);
   } catch (const std::exception& e) {
     base::log(base::LogLevel::kWarning,

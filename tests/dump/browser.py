@@ -40,7 +40,8 @@ class Page:
              "--disable-background-networking", f"--user-data-dir={self.profile.name}",
              f"--window-size={width},{height}"],
             preexec_fn=connect, pass_fds=(3, 4), stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=dict(os.environ, TMPDIR=self.profile.name))
         os.close(to_browser)
         os.close(from_browser)
         self.buffer = b""

@@ -163,7 +163,7 @@ Made hostile() {
   m.snapshot.backend_texts.push_back(
       {"graph_nodes", "node 0 %\"<x>\": kernel \"k\"\nedge 0 -> 0\n"});
   m.snapshot.backend_texts.push_back({"kernels", "%x: k registers=3 predicted=1.5us\n"});
-  m.snapshot.sources.push_back({"evil</script>.cu", "// </script><!-- \n"});
+  m.snapshot.sources.push_back({"evil</script>.cu", "// </script><!-- \n", {y->name()}});
   return m;
 }
 

@@ -78,13 +78,14 @@ class Binder {
     for (const lower::Launch& launch : planned_.lowered.launches) bind_launch(launch);
     load_kernels();
     add_staging();
+    bound_.instances = std::move(instances_);
     return std::move(bound_);
   }
 
  private:
   void bind_launch(const lower::Launch& launch) {
     Work work{launch.id, launch.node->name(), EmptyWork{}};
-    LaunchInfo info{launch.node->name(), launch.implementation, {}, 0, 0};
+    LaunchInfo info{launch.node->name(), launch.implementation, {}, 0, 0, -1};
     if (!is_empty(*launch.node)) {
       if (launch.kind == lower::LaunchKind::kKernel) {
         bind_kernel(launch, work, info);
@@ -117,6 +118,7 @@ class Binder {
     work.what = kernel_work(launch, *call, instance);
     info.bytes = instance.roofline.bytes;
     info.predicted_us = instance.roofline.predicted_us(session_.target());
+    info.instance = static_cast<std::ptrdiff_t>(instances_.size());
     pending_.push_back({bound_.works.size(), instances_.size()});
     instances_.push_back(std::move(instance));
   }

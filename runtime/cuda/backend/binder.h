@@ -35,6 +35,7 @@ struct LaunchInfo {
   kernels::Resources resources;
   double bytes = 0;
   double predicted_us = 0;
+  std::ptrdiff_t instance = -1;  ///< index into Bound::instances; -1 for no kernel of ours
 };
 
 struct Bound {
@@ -42,6 +43,7 @@ struct Bound {
   std::vector<plan::Edge> edges;   ///< over works, sorted by (to, from)
   std::vector<Library> libraries;  ///< keep the kernels of `works`
   std::vector<LaunchInfo> launches;
+  std::vector<kernels::Instance> instances;  ///< what was compiled
 };
 
 /// How the CUDA back end implements `node` on `target`.

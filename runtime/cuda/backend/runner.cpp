@@ -3,7 +3,9 @@
 #include <monograph/error.h>
 
 #include <algorithm>
+#include <map>
 
+#include "kernels/compile/source.h"
 #include "runtime/cuda/backend/binder.h"
 #include "runtime/cuda/backend/session.h"
 #include "runtime/exec/backend.h"
@@ -37,6 +39,7 @@ class CudaRunner final : public exec::Runner {
     Bound bound = bind_plan(planned, *session_, memory_, provider_);
     libraries_ = std::move(bound.libraries);
     launches_ = std::move(bound.launches);
+    instances_ = std::move(bound.instances);
     done_ = Event::create(session_->context());
     build(std::move(bound), options);
   }
@@ -49,12 +52,23 @@ class CudaRunner final : public exec::Runner {
 
   void run(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs) override;
 
+  bool run_timed(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs,
+                 std::vector<double>& microseconds) override {
+    microseconds.assign(planned_.lowered.launches.size(), 0);
+    return run_with(inputs, outputs,
+                    [&](CUstream s) { return plan_->launch_timed(ports_, s, microseconds); });
+  }
+  std::vector<exec::KernelSource> sources() const override;
   std::vector<std::string> dump_stages() const override {
     return {"graph_nodes", "kernels", "device"};
   }
   std::string dump(std::string_view stage) const override;
 
  private:
+  /// A replay whose works `launch` enqueues; its result.
+  template <class Launch>
+  bool run_with(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs,
+                Launch launch);
   std::string device_text() const;
   void place_weights();
   void build(Bound bound, const Options& options);
@@ -75,6 +89,7 @@ class CudaRunner final : public exec::Runner {
   DeviceMemory memory_;
   std::vector<Library> libraries_;
   std::vector<LaunchInfo> launches_;
+  std::vector<kernels::Instance> instances_;
   std::vector<DeviceBuffer> realigned_;  // by input slot, made when first needed
   Ports ports_;
   Event done_;
@@ -186,6 +201,15 @@ void CudaRunner::copy_out(const std::vector<at::Tensor>& outputs, CUstream strea
 
 void CudaRunner::run(const std::vector<at::Tensor>& inputs,
                      const std::vector<at::Tensor>& outputs) {
+  run_with(inputs, outputs, [this](CUstream s) {
+    plan_->launch(ports_, s);
+    return true;
+  });
+}
+
+template <class Launch>
+bool CudaRunner::run_with(const std::vector<at::Tensor>& inputs,
+                          const std::vector<at::Tensor>& outputs, Launch launch) {
   session_->check_alive();
   const CurrentContext current(*session_->context());
   const CUstream s = stream();
@@ -200,10 +224,32 @@ void CudaRunner::run(const std::vector<at::Tensor>& inputs,
       ports_.outputs[i] = device_pointer(outputs[i]);
     }
   }
-  plan_->launch(ports_, s);
+  const bool launched = launch(s);
   done_.record(s);
   session_->leave(s);
-  if (host_tensors_) copy_out(outputs, s);
+  if (host_tensors_ && launched) copy_out(outputs, s);
+  return launched;
+}
+
+/// One file per distinct kernel: constants as they were defined, then the source.
+std::vector<exec::KernelSource> CudaRunner::sources() const {
+  std::vector<exec::KernelSource> out;
+  std::map<std::string, std::size_t> known;  // text -> index
+  for (const LaunchInfo& launch : launches_) {
+    if (launch.instance < 0) continue;
+    const kernels::Instance& instance = instances_[static_cast<std::size_t>(launch.instance)];
+    std::string text = fmt::format("// {}, entry {}\n", instance.kernel, instance.entry);
+    for (const auto& [name, value] : instance.constants) {
+      text += fmt::format("#define {} {}\n", name, value);
+    }
+    text += kernels::source_set(instance).text;
+    const auto [at, fresh] = known.emplace(std::move(text), out.size());
+    if (fresh) {
+      out.push_back({fmt::format("{:02}_{}.cu", out.size(), instance.kernel), at->first, {}});
+    }
+    out[at->second].nodes.push_back(launch.node);
+  }
+  return out;
 }
 
 std::string CudaRunner::dump(std::string_view stage) const {

@@ -50,6 +50,13 @@ class PlanRunner {
   virtual ~PlanRunner() = default;
   /// Enqueues one replay. `ports` may differ from the last call; only what moved is patched.
   virtual void launch(const Ports& ports, CUstream stream) = 0;
+  /// The same, and waits for it; device time of each plan launch, in microseconds, into
+  /// `microseconds` by launch id (which has room for them; what belongs to no launch isn't
+  /// counted). False, and nothing enqueued, if launches can't be told apart.
+  virtual bool launch_timed([[maybe_unused]] const Ports& ports, [[maybe_unused]] CUstream stream,
+                            [[maybe_unused]] std::vector<double>& microseconds) {
+    return false;
+  }
   virtual const GraphReport& report() const noexcept = 0;
   /// Node parameters rewritten since the last launch began; for tests and benchmarks.
   virtual std::size_t patched() const noexcept = 0;

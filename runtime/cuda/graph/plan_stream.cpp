@@ -4,6 +4,7 @@
 
 #include "runtime/cuda/graph/params.h"
 #include "runtime/cuda/graph/plan_graph.h"
+#include "runtime/cuda/handles/stream.h"
 
 namespace monograph::cuda {
 namespace {
@@ -28,9 +29,38 @@ class StreamRunner final : public PlanRunner {
   }
 
   void launch(const Ports& ports, CUstream stream) override {
+    enqueue(ports, stream, [](std::size_t) {});
+  }
+
+  bool launch_timed(const Ports& ports, CUstream stream,
+                    std::vector<double>& microseconds) override {
+    while (marks_.size() <= works_.size()) {
+      marks_.push_back(Event::create(context_, Event::Timing::kOn));
+    }
+    marks_[0].record(stream);
+    enqueue(ports, stream, [&](std::size_t work) { marks_[work + 1].record(stream); });
+    marks_[works_.size()].synchronize();
+    constexpr double kMicrosecondsPerMillisecond = 1000;
+    for (std::size_t i = 0; i < works_.size(); ++i) {
+      if (works_[i].launch < 0) continue;
+      microseconds[static_cast<std::size_t>(works_[i].launch)] =
+          kMicrosecondsPerMillisecond * marks_[i + 1].elapsed_ms_since(marks_[i]);
+    }
+    return true;
+  }
+
+  const GraphReport& report() const noexcept override { return report_; }
+  std::size_t patched() const noexcept override { return 0; }
+  std::string text() const override { return {}; }
+
+ private:
+  /// Calls `after(index)` when a work has been enqueued.
+  template <class After>
+  void enqueue(const Ports& ports, CUstream stream, After after) {
     const Driver& driver = context_->driver();
     std::size_t next_block = 0;
-    for (Work& work : works_) {
+    for (std::size_t i = 0; i < works_.size(); ++i) {
+      Work& work = works_[i];
       const NodeScope scope(work.node);
       if (auto* k = std::get_if<KernelWork>(&work.what)) {
         ParamBlock& block = blocks_[next_block++];
@@ -43,14 +73,10 @@ class StreamRunner final : public PlanRunner {
       } else if (auto* l = std::get_if<LibraryWork>(&work.what)) {
         l->call->enqueue(stream);
       }
+      after(i);
     }
   }
 
-  const GraphReport& report() const noexcept override { return report_; }
-  std::size_t patched() const noexcept override { return 0; }
-  std::string text() const override { return {}; }
-
- private:
   void launch_kernel(const KernelWork& k, ParamBlock& block, CUstream stream) {
     CUlaunchConfig config{};
     config.gridDimX = k.grid[0];
@@ -68,6 +94,7 @@ class StreamRunner final : public PlanRunner {
   std::vector<Work> works_;
   std::vector<ParamBlock> blocks_;
   GraphReport report_;
+  std::vector<Event> marks_;  // before the first work and after each; made when first timed
 };
 
 }  // namespace

@@ -72,6 +72,8 @@ for (const n of D.nodes) {
   n.how = launch ? (launch.implementation || launch.kind) : n.view ? "view" : "";
   n.hay = [n.name, n.target, n.type, n.module, n.source, n.how].join(" ").toLowerCase();
 }
+const sourceOf = new Map((D.sources ?? []).flatMap((s) => s.nodes.map((name) => [name, s])));
+const sourceText = (s) => s.text ?? `Too long for this page: see kernels/${s.name}`;
 const nodeText = (n) => n.line === undefined ? "" : D.lines[n.line].trim();
 const timed = D.nodes.some((n) => n.measured_us !== undefined);
 const predicted = D.nodes.some((n) => n.predicted_us !== undefined);

@@ -58,6 +58,7 @@
         el("button", { class: "button", onclick: () => show("graph") }, "In the graph"),
         el("button", { class: "button", onclick: () => show("nodes") }, "In the table"),
         fusion && el("button", { class: "button", onclick: () => show("fusions") }, "Fusion")),
-      el("pre", {}, nodeText(n)));
+      el("pre", {}, nodeText(n)),
+      sourceOf.has(n.name) ? el("details", {}, el("summary", {}, sourceOf.get(n.name).name), el("pre", {}, sourceText(sourceOf.get(n.name)))) : "");
   });
 }

@@ -11,7 +11,7 @@ if (D.fusions.length) {
         el("h2", {}, f.name, el("small", {}, `${f.operators.map(shortTarget).join(" → ")}`)),
         launch && el("p", { class: "muted" }, `${launch.implementation ?? launch.kind}${launch.reason ? `: ${launch.reason}` : ""}`),
         el("pre", { class: "text" }, f.text),
-        (D.sources ?? []).filter((s) => s.name.includes(f.name)).map((s) => el("details", {}, el("summary", {}, s.name), el("pre", { class: "text" }, s.text))),
+        [...new Set(f.calls.map((c) => sourceOf.get(c)).filter(Boolean))].map((s) => el("details", {}, el("summary", {}, s.name), el("pre", { class: "text" }, sourceText(s)))),
         el("p", {}, f.calls.slice(0, 60).map((c) => [el("button", { class: "link mono", onclick: () => select(indexByName.get(c)) }, c), " "]))));
     }
   });

@@ -20,7 +20,7 @@
       el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ["", "Node", "Operator", "Kind", "Carried out by", "Why", "Workspace", D.launches.some((x) => x.kernel) && "Kernel"].filter((t) => t !== false).map((t) => el("th", {}, t)))),
         el("tbody", {}, rowsOf()))));
     for (const s of D.sources ?? []) {
-      view.append(el("details", { class: "card" }, el("summary", {}, s.name), el("pre", { class: "text" }, s.text)));
+      view.append(el("details", { class: "card" }, el("summary", {}, `${s.name}  ·  ${plural(s.nodes.length, "launch", "launches")}`), el("pre", { class: "text" }, sourceText(s))));
     }
     for (const t of D.backend_texts ?? []) {
       view.append(el("details", { class: "card" }, el("summary", {}, t.name), el("pre", { class: "text" }, t.text)));

@@ -7,6 +7,7 @@
 #include <torch/version.h>
 
 #include "runtime/base/log.h"
+#include "runtime/base/progress.h"
 #include "runtime/session/dump.h"
 
 namespace monograph {
@@ -190,8 +191,9 @@ std::optional<Rejection> CompiledModule::Impl::compile(Entry& entry, const Tenso
   if (!scope.owns()) return std::nullopt;
   std::optional<session::WeightGuard> weights;
   if (options_.mode == Mode::kStock) weights.emplace(tensors_now());
-  auto traced = trace(inputs);
   const std::string key = session::ShapeKey(inputs, module_.input_names).text(inputs);
+  base::Progress progress(fmt::format("capturing '{}' {}", options_.name, key));
+  auto traced = trace(inputs);
   if (auto* rejection = std::get_if<Rejection>(&traced)) {
     session::dump(*rejection, options_, key);
     // That inputs overlap is the call's doing, not the module's.
@@ -202,11 +204,17 @@ std::optional<Rejection> CompiledModule::Impl::compile(Entry& entry, const Tenso
     return entry.rejection;
   }
   const auto& program = std::get<Program>(traced);
+  progress.step(fmt::format("traced {} nodes, {} after passes", program.nodes_traced(),
+                            program.graph().size()));
   tell(program);
   const std::set<std::string> states = session::state_names(program);
   if (weights) weights->release(states, tensors_now());
   if (!session_) session_ = Executable::Impl::open_session(program, options_);
   entry.executable.emplace(std::make_unique<Executable::Impl>(program, options_, session_));
+  const Report& report = entry.executable->report();
+  progress.step(fmt::format("built {} launches, {} of weights, arena of {}", report.launches,
+                            base::spell_bytes(static_cast<double>(report.weight_bytes)),
+                            base::spell_bytes(static_cast<double>(report.arena_bytes))));
   entry.weights = std::move(weights);
   entry.stateful = !states.empty();
   increment(compiles_);

@@ -301,6 +301,8 @@ TEST(Session, DumpsGoToFoldersOfTheirOwn) {
     folders.push_back(entry.path().filename().string());
     EXPECT_TRUE(fs::exists(entry.path() / "transformed_code.py"));
     EXPECT_TRUE(fs::exists(entry.path() / "plan.txt"));
+    EXPECT_TRUE(fs::exists(entry.path() / "dump.json"));
+    EXPECT_TRUE(fs::exists(entry.path() / "index.html"));
   }
   EXPECT_THAT(folders,
               testing::UnorderedElementsAre("f32_3x4", "f32_2x4", "f32_3x4-2", "f32_2x4-2"));

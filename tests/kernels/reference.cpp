@@ -594,10 +594,10 @@ std::vector<Values> reference_effects(const Call& call, const std::vector<Values
   return Interpreter(all, body, inputs, rounding).run();
 }
 
-std::string compare(const Values& got, const Values& exact, const Values& eager) {
+std::string compare(const Values& got, const Values& exact, const Values& eager, Real magnitude) {
   Real ours = 0;
   Real theirs = 0;
-  Real size = 0;
+  Real size = magnitude;
   Real worst = 0;
   std::size_t worst_at = 0;
   std::size_t n = 0;

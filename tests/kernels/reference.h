@@ -25,6 +25,9 @@ std::vector<Values> reference_effects(const monograph::kernels::Call& call,
 /// square error at most `factor` times eager's own (or than half a unit of the dtype's precision,
 /// relative to the largest value), no single element further off than `spread` of that. Empty or a
 /// description of the worst breach.
-std::string compare(const Values& got, const Values& exact, const Values& eager);
+///
+/// `magnitude`: of what results are differences of, if they may cancel.
+std::string compare(const Values& got, const Values& exact, const Values& eager,
+                    Real magnitude = 0);
 
 }  // namespace kernels_test

@@ -79,8 +79,8 @@ NodeProfile describe(const lower::Launch& launch, const Ceilings& ceilings) {
 Ceilings measure_ceilings() {
   const c10::InferenceMode inference;
   constexpr std::int64_t kFloats = std::int64_t{16} << 20;  // 64 MiB: more than caches hold
-  constexpr std::int64_t kSide = 768;
-  constexpr int kTimes = 5;
+  constexpr std::int64_t kSide = 384;
+  constexpr int kTimes = 20;  // short and often: other programs take the processor in between
   const at::Tensor stream = at::ones({kFloats}, at::kFloat);
   const at::Tensor square = at::ones({kSide, kSide}, at::kFloat);
   Ceilings c;

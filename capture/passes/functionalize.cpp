@@ -47,6 +47,19 @@ struct Functional {
   ir::Kwargs kwargs;
 };
 
+/// An in-place call with its arguments, and what it writes, as they are by now.
+struct InPlace {
+  const Node& node;
+  std::vector<Arg> args;
+  ir::Kwargs kwargs;
+  Node* self = nullptr;
+
+  Node* tensor(std::size_t i) const {
+    Node* const* found = i < args.size() ? args[i].get_if<Node*>() : nullptr;
+    return found != nullptr ? *found : nullptr;
+  }
+};
+
 std::string functional_target(const Target& parts) {
   const std::string_view op = parts.op.substr(0, parts.op.size() - 1);
   if (op == "pow") return fmt::format("aten.pow.Tensor_{}", parts.overload);  // of its own in torch
@@ -55,23 +68,27 @@ std::string functional_target(const Target& parts) {
 
 /// The written tensor is an operand like the others: same dtype (but for a mask), and if another
 /// operand shares its memory then element by element.
-bool operands_fit(const Node& node, const Node& self, bool has_mask) {
+bool operands_fit(const InPlace& call, bool has_mask) {
+  const Node& self = *call.self;
   std::size_t operand = 0;
-  for (const Node* input : inputs_of(node)) {
-    if (!input->has_tensor()) return false;
+  bool fit = true;
+  const auto check = [&](const Node* input) {
     const bool mask = has_mask && operand == 1;
     ++operand;
-    if (input->type().dtype != (mask ? ir::DType::kBool : self.type().dtype)) return false;
-    if (input->storage() == self.storage() && input->type() != self.type()) return false;
-  }
-  return true;
+    fit = fit && input->has_tensor() &&
+          input->type().dtype == (mask ? ir::DType::kBool : self.type().dtype) &&
+          (input->storage() != self.storage() || input->type() == self.type());
+  };
+  for (const Arg& a : call.args) ir::for_each_node(a, check);
+  for (const auto& [key, a] : call.kwargs) ir::for_each_node(a, check);
+  return fit;
 }
 
-std::optional<Functional> elementwise(const Node& node, const Node& self, const Target& parts) {
+std::optional<Functional> elementwise(const InPlace& call, const Target& parts) {
   const std::string_view op = parts.op.substr(0, parts.op.size() - 1);
   if (!std::binary_search(kElementwise.begin(), kElementwise.end(), op)) return std::nullopt;
-  if (!operands_fit(node, self, op == "masked_fill")) return std::nullopt;
-  return Functional{functional_target(parts), node.args(), node.kwargs()};
+  if (!operands_fit(call, op == "masked_fill")) return std::nullopt;
+  return Functional{functional_target(parts), call.args, call.kwargs};
 }
 
 ir::Kwargs options_of(const TensorType& type) {
@@ -79,19 +96,21 @@ ir::Kwargs options_of(const TensorType& type) {
 }
 
 /// fill_(x, 2), zero_(x): contents that don't depend on x.
-std::optional<Functional> filled(const Node& node, const Node& self, const Target& parts) {
+std::optional<Functional> filled(const InPlace& call, const Target& parts) {
+  const Node& self = *call.self;
   const Arg sizes = Arg::ints(self.type().sizes);
   if (parts.op == "zero_")
     return Functional{"aten.zeros.default", {sizes}, options_of(self.type())};
-  if (parts.op != "fill_" || parts.overload != "Scalar" || node.args().size() < 2) {
+  if (parts.op != "fill_" || parts.overload != "Scalar" || call.args.size() < 2) {
     return std::nullopt;
   }
-  return Functional{"aten.full.default", {sizes, node.args()[1]}, options_of(self.type())};
+  return Functional{"aten.full.default", {sizes, call.args[1]}, options_of(self.type())};
 }
 
 /// copy_(x, src) of equal sizes on one device: a row-major copy of src, converted if need be.
-std::optional<Functional> copied(const Node& node, const Node& self, const Target& parts) {
-  Node* source = node_arg(node, 1);
+std::optional<Functional> copied(const InPlace& call, const Target& parts) {
+  const Node& self = *call.self;
+  Node* source = call.tensor(1);
   if (parts.op != "copy_" || parts.overload != "default" || source == nullptr) return std::nullopt;
   if (!source->has_tensor() || source->storage() == self.storage()) return std::nullopt;
   const TensorType& from = source->type();
@@ -106,12 +125,12 @@ std::optional<Functional> copied(const Node& node, const Node& self, const Targe
   return Functional{std::move(target), {Arg(source)}, std::move(kwargs)};
 }
 
-std::optional<Functional> functional_form(const Node& node, const Node& self) {
-  const auto parts = split_target(node.target());
+std::optional<Functional> functional_form(const InPlace& call) {
+  const auto parts = split_target(call.node.target());
   if (!parts || parts->space != "aten" || !parts->op.ends_with('_')) return std::nullopt;
-  if (auto form = elementwise(node, self, *parts)) return form;
-  if (auto form = filled(node, self, *parts)) return form;
-  return copied(node, self, *parts);
+  if (auto form = elementwise(call, *parts)) return form;
+  if (auto form = filled(call, *parts)) return form;
+  return copied(call, *parts);
 }
 
 /// For one storage: until when views other than those of a given type are used. Keeps the two
@@ -149,8 +168,9 @@ class Functionalizer {
 
   PassReport run() {
     for (Node* node : graph_.node_vector()) {
+      if (rewrite(node)) continue;
       follow_replacements(node);
-      if (!rewrite(node)) remember(node);
+      remember(node);
     }
     for (std::size_t i = dead_.size(); i-- > 0;) graph_.erase(dead_[i]);
     return std::move(report_);
@@ -242,24 +262,34 @@ class Functionalizer {
     }
   }
 
-  /// True if `node` writes the whole of one intermediate and returns it.
-  bool writes_a_whole(const Node& node) const {
-    if (node.kind() != ir::NodeKind::kCallFunction || node.writes().size() != 1) return false;
-    const Node* self = node_arg(node, 0);
-    if (self != node.writes()[0] || self == nullptr || !self->has_tensor()) return false;
-    if (!node.has_tensor() || node.storage() != self->storage() || node.type() != self->type()) {
-      return false;
+  /// The call as it is by now, if it writes the whole of one intermediate and returns it. The node
+  /// itself keeps its arguments: thousands of calls on one tensor would come off the front of its
+  /// list of users one by one, but come off the back at the end.
+  std::optional<InPlace> writes_a_whole(const Node& node) {
+    if (node.kind() != ir::NodeKind::kCallFunction || node.writes().size() != 1 ||
+        node_arg(node, 0) != node.writes()[0] || !node.has_tensor() || node.traits.random) {
+      return std::nullopt;
     }
-    return owns_storage(graph_, *self) && self->type().is_contiguous() &&
-           !is_complex(self->type().dtype) && !node.traits.random;
+    Node* self = current(node.writes()[0]);
+    if (!self->has_tensor() || home(node.storage()) != self->storage() ||
+        node.type() != self->type() || !owns_storage(graph_, *self) ||
+        !self->type().is_contiguous() || is_complex(self->type().dtype)) {
+      return std::nullopt;
+    }
+    InPlace call{node, {}, {}, self};
+    const auto replace = [this](Node* n) { return current(n); };
+    for (const Arg& a : node.args()) call.args.push_back(map_nodes(a, replace));
+    for (const auto& [key, a] : node.kwargs()) call.kwargs.emplace_back(key, map_nodes(a, replace));
+    return call;
   }
 
   bool rewrite(Node* node) {
-    if (!writes_a_whole(*node)) return false;
-    Node* self = node->writes()[0];
+    const std::optional<InPlace> call = writes_a_whole(*node);
+    if (!call) return false;
+    Node* self = call->self;
     const std::int32_t position = index_.position(*node);
     if (facts(self->storage()).uses.last_except(self->type()) > position) return false;
-    auto form = functional_form(*node, *self);
+    auto form = functional_form(*call);
     if (!form) return false;
 
     const ir::Graph::InsertionGuard guard(graph_, node);

@@ -249,5 +249,24 @@ TEST(Functionalize, SaysWhatBecameOfTheWrite) {
               ::testing::StartsWith("%r -> %relu: aten.relu_.default"));
 }
 
+// Taking calls off a list of users from the front, one by one, would take minutes here.
+TEST(Functionalize, ThousandsOfWritesToOneTensor) {
+  constexpr int kCalls = 50000;
+  ir::Graph graph("hub");
+  const ir::TensorType type = ir::TensorType::contiguous(ir::DType::kF32, {4});
+  ir::Node* x = graph.placeholder("x", type);
+  ir::Node* hub = graph.call("aten.neg.default", {x}, {}, ir::Results::tensor(type));
+  for (int i = 0; i < kCalls; ++i) {
+    graph.call("aten.relu_.default", {hub}, {}, ir::Results::tensor(type, hub->storage()), {hub});
+  }
+  ir::Node* end = graph.call("aten.exp.default", {hub}, {}, ir::Results::tensor(type));
+  graph.output({end});
+  PassContext context;
+  const std::vector<PassReport> reports = run_passes(graph, {"functionalize"}, context);
+  EXPECT_EQ(reports.at(0).changes, kCalls);
+  EXPECT_EQ(graph.size(), static_cast<std::size_t>(kCalls) + 4);
+  for (const auto& node : graph.nodes()) ASSERT_TRUE(node->writes().empty());
+}
+
 }  // namespace
 }  // namespace monograph::passes::testing

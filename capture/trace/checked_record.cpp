@@ -49,8 +49,10 @@ class CheckedTrace {
     if (std::holds_alternative<Rejection>(first)) return first;
     auto& a = std::get<Recording>(first);
     log_recording(options_.name, a);
+    Outcome second = options_.check_twice ? on_other_data() : Outcome(Rejection());
+    // One pass over the weights for both forwards; it has the word before any other reason.
+    if (auto written = runs_.written_weights()) return std::move(*written);
     if (!options_.check_twice) return first;
-    Outcome second = on_other_data();
     if (std::holds_alternative<Rejection>(second)) return second;
     auto& b = std::get<Recording>(second);
     if (auto kept = kept_tensor(a, b)) return std::move(*kept);
@@ -235,7 +237,11 @@ Outcome record(const Module& module, const std::vector<at::Tensor>& inputs,
   if (auto refused = refused_before_running(module, inputs)) return std::move(*refused);
   Options options;
   options.name = name;
-  return ForwardRuns(module, inputs, options).run(inputs);
+  ForwardRuns runs(module, inputs, options);
+  Outcome outcome = runs.run(inputs);
+  if (std::holds_alternative<Rejection>(outcome)) return outcome;
+  if (auto written = runs.written_weights()) return std::move(*written);
+  return outcome;
 }
 
 Outcome checked_record(const Module& module, const std::vector<at::Tensor>& inputs,

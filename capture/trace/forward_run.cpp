@@ -104,11 +104,11 @@ std::variant<Recording, Rejection> ForwardRuns::run_on(std::vector<at::Tensor> c
   // The first thing that went wrong is the one to name; whatever it is, small weights are put back.
   if (!recorder.rejection() && foreign_call.empty()) recorder.check_after();
   state.restore();
-  auto weights = watch_.changed(module_);
+  if (recorder.rejection() || !foreign_call.empty() || !changed.empty()) watch_.put_back();
   if (recorder.rejection()) return *recorder.rejection();
   if (!foreign_call.empty()) return foreign_work(foreign_call);
   if (!changed.empty()) return changed_globals(changed);
-  if (weights) return std::move(*weights);
+  if (auto rejection = watch_.moved(module_)) return std::move(*rejection);
   for (std::size_t i = 0; i < copies.size(); ++i) {
     if (copies[i].use_count() > 1 || copies[i].storage().use_count() > 1) {
       return kept_input(names_[i]);

@@ -27,6 +27,9 @@ class ForwardRuns {
   /// Forward with weights whose memory refuses to be written; nullopt if nothing wrote there.
   std::optional<Rejection> run_guarded();
 
+  /// The refusal of weights that any run so far wrote without an operator; small ones are put back.
+  std::optional<Rejection> written_weights() const { return watch_.written(); }
+
   const std::vector<at::Tensor>& inputs() const noexcept { return inputs_; }
 
  private:

@@ -107,8 +107,14 @@ std::optional<Rejection> WeightWatch::moved(const Module& module) const {
   return std::nullopt;
 }
 
-std::optional<Rejection> WeightWatch::changed(const Module& module) const {
-  if (auto rejection = moved(module)) return rejection;
+void WeightWatch::put_back() const {
+  const RecordingPause pause;
+  for (const Contents& c : contents_) {
+    if (c.copy.defined() && sum_of(c.bytes) != c.sum) c.bytes.copy_(c.copy);
+  }
+}
+
+std::optional<Rejection> WeightWatch::written() const {
   std::optional<Rejection> first;
   for (const Contents& c : contents_) {
     if (sum_of(c.bytes) == c.sum) continue;

@@ -16,9 +16,13 @@ class WeightWatch {
  public:
   explicit WeightWatch(const Module& module);
 
-  /// The first tensor that isn't what it was, as a refusal. Contents of small storages are put
-  /// back. Costs one pass over the weights' memory.
-  std::optional<Rejection> changed(const Module& module) const;
+  /// The first tensor that is another one, or lies or looks otherwise than before, as a refusal.
+  std::optional<Rejection> moved(const Module& module) const;
+  /// The first tensor whose contents aren't what they were, as a refusal. Contents of small
+  /// storages are put back. Costs one pass over the weights' memory.
+  std::optional<Rejection> written() const;
+  /// Puts the contents of small storages back.
+  void put_back() const;
 
  private:
   struct State {
@@ -40,7 +44,6 @@ class WeightWatch {
   };
   static State state_of(const NamedTensor& named);
   static std::uint64_t sum_of(const at::Tensor& bytes);
-  std::optional<Rejection> moved(const Module& module) const;
 
   std::vector<State> states_;
   std::vector<Contents> contents_;  ///< one per storage

@@ -46,7 +46,7 @@ ROOMS = {
     # LibTorch's CUDA kernels, captured: the one part of the CUDA back end that sees the tracer.
     "runtime/cuda/aten": BASE | {"capture/ir", "runtime/plan", "runtime/lower", "runtime/exec",
                                  "runtime/cuda", "capture/trace/arguments.h",
-                                 "capture/trace/convert.h"},
+                                 "capture/trace/convert.h", "capture/trace/op_policy.h"},
     "runtime/session": BASE | {"capture", "runtime"},
     "runtime/cli": BASE | {"capture", "runtime", "bench/minilm/device.h", "bench/models/zoo/zoo.h"},
     "bench": {"capture", "runtime", "kernels"},

@@ -43,11 +43,26 @@ class Executable {
   /// Runs the plan on `inputs`, which must match the signature in count, rank, dtype, sizes,
   /// strides and device: Error(kInvalidArgument) names the argument, what was expected and what
   /// came, and nothing has changed. Inputs are read in place, never copied on the host, never
-  /// written. Returns fresh tensors owned by the caller.
+  /// written. Returns fresh tensors owned by the caller; with OutputMode::kBorrowed, tensors over
+  /// memory of this executable, whose next such replay makes every use of their data an error that
+  /// says so (c10::Error; clone what has to stay).
   std::vector<at::Tensor> replay(const std::vector<at::Tensor>& inputs);
   /// The same into the caller's `outputs` (checked alike; must not overlap inputs, each other or
   /// weights). On the host nothing is allocated but inside kernels listed in the report.
   void replay(const std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& outputs);
+
+  /// Number of the newest replay into borrowed memory, which is the one whose outputs are valid.
+  std::uint64_t generation() const noexcept;
+
+  /// Replays read `weights` from now on instead of the tensors of those names: kernels' parameters
+  /// are patched, copies on the device are renewed. Every name must be a weight of the program and
+  /// every tensor like the one it replaces (dtype, sizes, strides, device, place in its storage);
+  /// weights that share memory must be replaced together, by tensors that do. Throws
+  /// Error(kInvalidArgument) for those, Error(kInvalidState) for a weight that can't be replaced
+  /// (constant folding has used it, or a captured library call holds its address), and nothing has
+  /// changed; after any other error replays throw Error(kInvalidState). Not with a replay in flight
+  /// on another thread. `program()` keeps the weights it was made with.
+  void rebind_weights(const std::vector<NamedTensor>& weights);
 
   const Program& program() const;
   const Report& report() const;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ATen/core/TensorBody.h>
+#include <monograph/error.h>
 #include <monograph/executable.h>
 #include <monograph/options.h>
 #include <monograph/program.h>
@@ -54,6 +55,13 @@ class Runner {
                          [[maybe_unused]] const std::vector<at::Tensor>& outputs,
                          [[maybe_unused]] std::vector<double>& microseconds) {
     return false;
+  }
+  /// Takes the weights in `Planned::weights`, which have been replaced by tensors of the same
+  /// signature, from the next run on; `changed` are the names. Throws Error(kInvalidState) with
+  /// nothing changed if some can't be replaced; after any other error the runner can't be used.
+  virtual void rebind_weights([[maybe_unused]] const std::vector<std::string>& changed) {
+    throw Error(Code::kInvalidState,
+                "this back end can't replace the weights of a built executable; build again");
   }
   /// "node (aten.op.overload)" for launches that allocate on each replay.
   virtual std::vector<std::string> allocating_launches() const { return {}; }

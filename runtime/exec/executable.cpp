@@ -127,24 +127,6 @@ std::vector<exec::ByteRange> merged(std::vector<exec::ByteRange> ranges) {
 
 }  // namespace
 
-/// Holds the one permission to replay; throws if it is taken.
-class Executable::Impl::InFlight {
- public:
-  explicit InFlight(std::atomic<bool>& flag) : flag_(flag) {
-    if (flag_.exchange(true, std::memory_order_acquire)) {
-      throw Error(Code::kInvalidState,
-                  "a replay of this executable is in flight on another thread; an Executable runs "
-                  "one at a time: build one per thread, or use CompiledModule, which waits");
-    }
-  }
-  ~InFlight() { flag_.store(false, std::memory_order_release); }
-  InFlight(const InFlight&) = delete;
-  InFlight& operator=(const InFlight&) = delete;
-
- private:
-  std::atomic<bool>& flag_;
-};
-
 std::shared_ptr<void> Executable::Impl::open_session(const Program& program,
                                                      const Options& options) {
   const exec::Backend& backend = choose_backend(program, options);
@@ -155,24 +137,27 @@ Executable::Impl::Impl(const Program& program, const Options& options,
                        std::shared_ptr<void> session)
     : program_(program), inputs_(program.inputs(), "input"), outputs_(program.outputs(), "output") {
   const auto start = std::chrono::steady_clock::now();
-  if (options.output_mode == OutputMode::kBorrowed) {
-    throw Error(Code::kInvalidOption, "OutputMode::kBorrowed isn't supported; use kOwned");
-  }
   const exec::Backend& backend = choose_backend(program_, options);
   if (!session && backend.open_session) session = backend.open_session(options);
   planned_ = plan_program(program_, backend, std::move(session));
   runner_ = backend.build(planned_, options);
   pin_weights();
   fill_report(backend);
+  if (options.output_mode == OutputMode::kBorrowed) {
+    std::vector<at::Tensor> memory;
+    for (const TensorSpec& spec : outputs_.specs()) memory.push_back(fresh_output(spec));
+    borrowed_.emplace(std::move(memory));
+  }
   report_.build_ms = milliseconds_since(start);
 }
 
 void Executable::Impl::pin_weights() {
+  pins_.clear();
   std::vector<exec::ByteRange> ranges;
-  for (const NamedTensor& weight : program_.weights()) {
-    if (!weight.tensor.defined() || !weight.tensor.has_storage()) continue;
-    const c10::StorageImpl* storage = weight.tensor.storage().unsafeGetStorageImpl();
-    pins_.push_back({weight.tensor.unsafeGetTensorImpl(), storage, storage->data()});
+  for (const auto& [name, tensor] : planned_.weights) {
+    if (!tensor.defined() || !tensor.has_storage()) continue;
+    const c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
+    pins_.push_back({tensor.unsafeGetTensorImpl(), storage, storage->data()});
     const auto* base = static_cast<const std::byte*>(storage->data());
     ranges.emplace_back(base, base + storage->nbytes());
   }
@@ -180,6 +165,7 @@ void Executable::Impl::pin_weights() {
 }
 
 void Executable::Impl::check_pins() const {
+  if (!broken_.empty()) throw Error(Code::kInvalidState, broken_);
   for (const WeightPin& pin : pins_) {
     const c10::StorageImpl* storage = pin.tensor->unsafe_storage().unsafeGetStorageImpl();
     if (storage != pin.storage || storage->data() != pin.data) report_moved_weight();
@@ -187,16 +173,16 @@ void Executable::Impl::check_pins() const {
 }
 
 void Executable::Impl::report_moved_weight() const {
-  for (const NamedTensor& weight : program_.weights()) {
-    if (!weight.tensor.defined() || !weight.tensor.has_storage()) continue;
-    const c10::StorageImpl* storage = weight.tensor.storage().unsafeGetStorageImpl();
+  for (const auto& [name, tensor] : planned_.weights) {
+    if (!tensor.defined() || !tensor.has_storage()) continue;
+    const c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
     for (const WeightPin& pin : pins_) {
-      if (pin.tensor != weight.tensor.unsafeGetTensorImpl()) continue;
+      if (pin.tensor != tensor.unsafeGetTensorImpl()) continue;
       if (pin.storage == storage && pin.data == storage->data()) continue;
       throw Error(Code::kInvalidState,
                   fmt::format("weight '{}' lies in other memory than when this executable was "
-                              "built; copy new values in place, or trace and build again",
-                              weight.name));
+                              "built; copy new values in place, or call rebind_weights",
+                              name));
     }
   }
   throw Error(Code::kInternal, "a weight moved and moved back during a replay");
@@ -246,6 +232,11 @@ void Executable::Impl::check_overlap(const std::vector<at::Tensor>& inputs,
 std::vector<at::Tensor> Executable::Impl::run(const std::vector<at::Tensor>& inputs) {
   const InFlight in_flight(in_flight_);
   check_pins();
+  if (borrowed_) {
+    const std::vector<at::Tensor>& outputs = borrowed_->renew(program_.graph().name());
+    runner_->run(inputs, outputs);
+    return outputs;
+  }
   std::vector<at::Tensor> outputs;
   outputs.reserve(outputs_.specs().size());
   for (const TensorSpec& spec : outputs_.specs()) outputs.push_back(fresh_output(spec));
@@ -317,6 +308,14 @@ void Executable::replay(const std::vector<at::Tensor>& inputs, std::vector<at::T
   check_callable(impl_ != nullptr);
   if (!impl_->inputs().matches(inputs)) impl_->inputs().check(inputs);
   impl_->run(inputs, outputs);
+}
+
+std::uint64_t Executable::generation() const noexcept {
+  return impl_ ? impl_->generation() : 0;
+}
+void Executable::rebind_weights(const std::vector<NamedTensor>& weights) {
+  check_callable(impl_ != nullptr);
+  impl_->rebind_weights(weights);
 }
 
 const Program& Executable::program() const {

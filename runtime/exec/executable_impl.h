@@ -4,11 +4,14 @@
 #include <monograph/executable.h>
 
 #include <atomic>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "runtime/exec/backend.h"
+#include "runtime/exec/borrowed.h"
 #include "runtime/exec/signature.h"
 
 namespace monograph {
@@ -29,6 +32,9 @@ class Executable::Impl {
   std::vector<at::Tensor> run(const std::vector<at::Tensor>& inputs);
   void run(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs);
 
+  void rebind_weights(const std::vector<NamedTensor>& weights);
+  std::uint64_t generation() const noexcept { return borrowed_ ? borrowed_->generation() : 0; }
+
   const Program& program() const noexcept { return program_; }
   const Report& report() const noexcept { return report_; }
   std::string dump(std::string_view stage) const;
@@ -46,6 +52,7 @@ class Executable::Impl {
   class InFlight;
 
   void pin_weights();
+  std::map<std::string, at::Tensor> replaced(const std::vector<NamedTensor>& weights) const;
   void check_pins() const;
   [[noreturn]] void report_moved_weight() const;
   void check_overlap(const std::vector<at::Tensor>& inputs,
@@ -60,7 +67,27 @@ class Executable::Impl {
   std::vector<exec::ByteRange> weight_ranges_;  // sorted, disjoint
   std::unique_ptr<exec::Runner> runner_;
   Report report_;
+  std::optional<exec::BorrowedOutputs> borrowed_;
+  std::string broken_;  // why a replacement of weights failed half-way; empty: it didn't
   std::atomic<bool> in_flight_ = false;
+};
+
+/// Holds the one permission to replay; throws if it is taken.
+class Executable::Impl::InFlight {
+ public:
+  explicit InFlight(std::atomic<bool>& flag) : flag_(flag) {
+    if (flag_.exchange(true, std::memory_order_acquire)) {
+      throw Error(Code::kInvalidState,
+                  "a replay of this executable is in flight on another thread; an Executable runs "
+                  "one at a time: build one per thread, or use CompiledModule, which waits");
+    }
+  }
+  ~InFlight() { flag_.store(false, std::memory_order_release); }
+  InFlight(const InFlight&) = delete;
+  InFlight& operator=(const InFlight&) = delete;
+
+ private:
+  std::atomic<bool>& flag_;
 };
 
 }  // namespace monograph

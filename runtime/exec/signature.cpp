@@ -158,7 +158,9 @@ bool Signature::slot_matches(const Slot& slot, const c10::TensorImpl& impl,
   if (grad && impl.requires_grad()) return false;
   const c10::Storage& storage = impl.unsafe_storage();
   const std::size_t start = static_cast<std::size_t>(impl.storage_offset()) * slot.dtype.itemsize();
-  return slot.empty || (storage.data() != nullptr && start + slot.extent <= storage.nbytes());
+  // Some storages throw when asked for their data; here only its presence counts.
+  const void* data = storage.unsafeGetStorageImpl()->_mutable_data_ptr_no_checks().get();
+  return slot.empty || (data != nullptr && start + slot.extent <= storage.nbytes());
 }
 
 bool Signature::matches(const std::vector<at::Tensor>& tensors) const noexcept {
@@ -209,7 +211,7 @@ void Signature::check_one(std::size_t index, const at::Tensor& t) const {
   if (slot.empty) return;
   const c10::Storage& storage = t.storage();
   const std::size_t start = static_cast<std::size_t>(t.storage_offset()) * slot.dtype.itemsize();
-  if (storage.data() == nullptr || start + slot.extent > storage.nbytes()) {
+  if (start + slot.extent > storage.nbytes() || storage.data() == nullptr) {
     fail(index, fmt::format("{}a tensor whose storage holds only {} bytes of the {} it spans",
                             expected(), storage.nbytes(), start + slot.extent));
   }

@@ -11,10 +11,24 @@
 namespace monograph::host {
 
 HostRunner::HostRunner(const exec::Planned& planned)
-    : memory_(planned), scope_([this](const ir::Value& value) { return memory_.tensor(value); }) {
+    : planned_(planned),
+      memory_(planned),
+      scope_([this](const ir::Value& value) { return memory_.tensor(value); }) {
+  bind();
+}
+
+void HostRunner::rebind_weights(const std::vector<std::string>&) {
+  // Steps hold tensors over the old weights, some of them packed: all are made anew.
+  launches_.clear();
+  scope_ = Scope([this](const ir::Value& value) { return memory_.tensor(value); });
+  memory_ = Memory(planned_);
+  bind();
+}
+
+void HostRunner::bind() {
   const c10::InferenceMode mode;  // steps make views of their tensors
-  launches_.reserve(planned.lowered.launches.size());
-  for (const lower::Launch& launch : planned.lowered.launches) {
+  launches_.reserve(planned_.lowered.launches.size());
+  for (const lower::Launch& launch : planned_.lowered.launches) {
     launches_.push_back(bind_call(*launch.node, scope_, memory_.workspace(launch.id)));
   }
 }

@@ -20,6 +20,7 @@ class HostRunner final : public exec::Runner {
   void run(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs) override;
   bool run_timed(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs,
                  std::vector<double>& microseconds) override;
+  void rebind_weights(const std::vector<std::string>& changed) override;
   std::vector<std::string> allocating_launches() const override;
 
   Memory& memory() noexcept { return memory_; }
@@ -29,6 +30,9 @@ class HostRunner final : public exec::Runner {
   void run_each(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs,
                 RunOne run_one);
 
+  void bind();
+
+  const exec::Planned& planned_;
   Memory memory_;
   Scope scope_;
   std::vector<BoundLaunch> launches_;

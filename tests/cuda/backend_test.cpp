@@ -1,41 +1,13 @@
 // The CUDA back end against the host back end, on the virtual GPU or, with MONOGRAPH_TEST_DRIVER
 // empty, on a real one: the same programs, weights and inputs on both.
 #include <ATen/ATen.h>
-#include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <monograph/monograph.h>
 
-#include <cstdio>
-#include <cstdlib>
-#include <random>
+#include "tests/cuda/virtual_device.h"
 
-namespace monograph {
+namespace monograph::test {
 namespace {
-
-/// Driver library under test; empty: the real one.
-std::string driver_under_test() {
-  const char* path = std::getenv("MONOGRAPH_TEST_DRIVER");
-  return path != nullptr ? path : "";
-}
-
-template <class Fn>
-Fn control(const char* name) {
-  void* library = dlopen(driver_under_test().c_str(), RTLD_NOW);
-  return library != nullptr ? reinterpret_cast<Fn>(dlsym(library, name)) : nullptr;
-}
-
-/// Order of ready work, blocks and threads on the virtual GPU; nothing on a real one.
-void seed(std::uint64_t value) {
-  if (auto* set = control<void (*)(std::uint64_t)>("vgpu_seed")) set(value);
-}
-
-Options cuda_options(GraphMode mode) {
-  Options o;
-  o.backend = "cuda";
-  o.cuda_driver = driver_under_test();
-  o.graph_mode = mode;
-  return o;
-}
 
 struct Case {
   std::string name;
@@ -43,26 +15,6 @@ struct Case {
   std::vector<NamedTensor> weights;
   std::vector<at::Tensor> inputs;
 };
-
-std::vector<at::Tensor> fresh_like(const std::vector<at::Tensor>& inputs) {
-  std::vector<at::Tensor> out;
-  for (const at::Tensor& t : inputs) {
-    out.push_back(t.is_floating_point() ? at::randn_like(t) : at::randint_like(t, 0, 7));
-  }
-  return out;
-}
-
-void expect_close(const at::Tensor& got, const at::Tensor& want, const std::string& what) {
-  ASSERT_EQ(got.sizes(), want.sizes()) << what;
-  ASSERT_EQ(got.scalar_type(), want.scalar_type()) << what;
-  EXPECT_FALSE(got.isnan().any().item<bool>()) << what;
-  const double tolerance = want.scalar_type() == at::kHalf       ? 2e-3
-                           : want.scalar_type() == at::kBFloat16 ? 2e-2
-                                                                 : 2e-5;
-  EXPECT_TRUE(at::allclose(got.to(at::kDouble), want.to(at::kDouble), tolerance, tolerance))
-      << what << ": largest difference "
-      << (got.to(at::kDouble) - want.to(at::kDouble)).abs().max().item<double>();
-}
 
 class CudaBackend : public testing::TestWithParam<GraphMode> {
  protected:
@@ -80,7 +32,7 @@ class CudaBackend : public testing::TestWithParam<GraphMode> {
         const auto got = device.replay(inputs);
         ASSERT_EQ(got.size(), want.size());
         for (std::size_t i = 0; i < got.size(); ++i) {
-          expect_close(got[i], want[i], c.name + " output " + std::to_string(i));
+          expect_close_on_device(got[i], want[i], c.name + " output " + std::to_string(i));
         }
         inputs = fresh_like(inputs);
       }
@@ -165,24 +117,29 @@ TEST_P(CudaBackend, ShowsItsNodes) {
   EXPECT_EQ(e.report().backend, "cuda");
 }
 
+TEST_P(CudaBackend, RefusesWhatAReplayWouldGetWrong) {
+  for (const auto& [op, type] : std::vector<std::pair<std::string, std::string>>{
+           {"aten.rand_like.default", "f32[8]"}, {"aten.bernoulli.default", "f32[8]"}}) {
+    const Program program = Program::parse(
+        "graph one {\n  %x : f32[8] = placeholder[target=x]\n  %r : " + type +
+            " = call_function[target=" + op + "](args = (%x,), kwargs = {})\n  return (%r,)\n}",
+        {});
+    try {
+      Executable::build(program, cuda_options(GetParam()));
+      ADD_FAILURE() << op << " was built";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), Code::kRejectedUnsupportedOp);
+      EXPECT_NE(std::string(e.what()).find(op + " draws random numbers"), std::string::npos)
+          << e.what();
+      EXPECT_EQ(e.node(), "r");
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Modes, CudaBackend, testing::Values(GraphMode::kFull, GraphMode::kNone),
                          [](const auto& mode) {
                            return mode.param == GraphMode::kFull ? "graph" : "stream";
                          });
 
 }  // namespace
-}  // namespace monograph
-
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  // The virtual GPU's client (LibTorch's operators, the emulator's toolchain), or LibTorch's CUDA
-  // half, which must be there before LibTorch is first used.
-  if (const char* client = std::getenv("MONOGRAPH_TEST_CLIENT")) {
-    if (dlopen(client, RTLD_NOW | RTLD_GLOBAL) == nullptr) {
-      std::fprintf(stderr, "%s\n", dlerror());
-      return 2;
-    }
-  }
-  at::manual_seed(std::random_device{}());
-  return RUN_ALL_TESTS();
-}
+}  // namespace monograph::test

@@ -294,14 +294,6 @@ TEST_F(ExecutableTest, UnknownBackendsAndMovedFromObjectsAreRefused) {
   still_works();
 }
 
-TEST_F(ExecutableTest, BorrowedOutputsAreRefusedUntilABackEndHasThem) {
-  Options options;
-  options.backend = "host";
-  options.output_mode = OutputMode::kBorrowed;
-  const Error error = caught([&] { (void)Executable::build(executable_.program(), options); });
-  EXPECT_EQ(error.code(), Code::kInvalidOption);
-}
-
 TEST_F(ExecutableTest, ASecondReplayInFlightIsRefused) {
   // A replay long enough to meet another one.
   const Forward forward = [](const Tensors& in) -> Tensors {

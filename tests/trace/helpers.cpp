@@ -7,6 +7,9 @@
 #include "capture/ir/text.h"
 #include "capture/ir/verify.h"
 #include "capture/trace/interpreter.h"
+#ifdef MONOGRAPH_TEST_ON_DEVICE
+#include "tests/cuda/virtual_device.h"
+#endif
 
 namespace monograph::test {
 
@@ -107,6 +110,10 @@ void expect_captured(const Module& module, const Tensors& example,
     expect_close(trace::interpret(parsed, recording.weights, inputs), want, 0);
     expect_close(trace::interpret(program.graph(), weights_of(program), inputs), want, 1e-5);
   }
+#ifdef MONOGRAPH_TEST_ON_DEVICE
+  // The same suite serves the CUDA back end, where a driver for it is named.
+  if (!driver_under_test().empty()) expect_same_in_all_orders(program, fresh);
+#endif
 }
 
 }  // namespace monograph::test

@@ -21,17 +21,10 @@
 #include "capture/trace/arguments.h"
 #include "capture/trace/convert.h"
 #include "runtime/base/log.h"
+#include "runtime/cuda/aten/unfit.h"
 
 namespace monograph::cuda {
 namespace {
-
-/// Tags of operators that a replay would get wrong or that a capture can't hold.
-std::optional<std::string> unfit(const c10::OperatorHandle& op) {
-  if (op.hasTag(at::Tag::nondeterministic_seeded)) return "draws random numbers";
-  if (op.hasTag(at::Tag::data_dependent_output)) return "reads its data on the host";
-  if (op.hasTag(at::Tag::dynamic_output_shape)) return "has a result whose size depends on data";
-  return std::nullopt;
-}
 
 /// The overload with `out=` arguments for every result and a CUDA kernel; nullopt if there is none.
 std::optional<c10::OperatorHandle> find_out_variant(const c10::OperatorHandle& op) {
@@ -65,9 +58,6 @@ class AtenCall final : public LibraryCall {
         target_(node.target()),
         op_(trace::operator_of(node)),
         pool_(at::cuda::MemPool::graph_pool_handle()) {
-    if (const auto why = unfit(op_)) {
-      throw Error(Code::kRejectedUnsupportedOp, fmt::format("{} {}", target_, *why), node_);
-    }
     const c10::InferenceMode mode;
     std::map<const ir::Node*, std::vector<at::Tensor>> made;
     const trace::Resolver resolve = [&](const ir::Node& n) -> const std::vector<at::Tensor>& {
@@ -78,6 +68,9 @@ class AtenCall final : public LibraryCall {
       return it->second;
     };
     args_ = trace::bind_arguments(node, op_.schema(), resolve);
+    if (const auto why = why_unfit(op_, args_)) {
+      throw Error(Code::kRejectedUnsupportedOp, fmt::format("{} {}", target_, *why), node_);
+    }
     move_devices();
     results_ = resolve(node);
     if (node.writes().empty()) use_out_variant();
@@ -186,7 +179,7 @@ class TorchProvider final : public AtenProvider {
                                     const ContextRef& context) const override {
     return std::make_shared<AtenCall>(node, address, context);
   }
-  CUstream current_stream(const Context& context) const override {
+  std::optional<CUstream> current_stream(const Context& context) const override {
     return reinterpret_cast<CUstream>(
         c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(context.device())).stream());
   }

@@ -13,7 +13,7 @@ namespace {
 /// The byte address of an element-offset in a buffer of the plan, as nodes will see it.
 class Addresses {
  public:
-  Addresses(const exec::Planned& planned, const DeviceMemory& memory)
+  Addresses(const exec::Planned& planned, DeviceMemory& memory)
       : planned_(planned), memory_(memory) {}
 
   Address of(const ir::Value& value) const {
@@ -21,9 +21,14 @@ class Addresses {
     return at(value.storage, byte);
   }
 
-  /// For library calls, which need an address that stays.
-  CUdeviceptr storage_base(const ir::Value& value) const {
+  /// For library call `node`, which needs an address that stays.
+  CUdeviceptr storage_base(const ir::Value& value, const std::string& node) {
     const Address a = at(value.storage, 0);
+    if (a.base == Address::Base::kWeight) {
+      const auto slot = static_cast<std::size_t>(a.slot);
+      memory_.weights[slot].library_node = node;
+      return memory_.weight_addresses[slot] + a.value;
+    }
     if (a.moves()) throw Error(Code::kInternal, "a library call touches a port that moves");
     return a.value;
   }
@@ -38,13 +43,21 @@ class Addresses {
                               static_cast<CUdeviceptr>(planned_.plan.offset_of(id) + byte));
       case plan::BufferKind::kWeight:
       case plan::BufferKind::kState:
-        return Address::fixed(memory_.weights.at(buffer.name) + static_cast<CUdeviceptr>(byte));
+        return Address::weight(weight_slot(buffer.name), static_cast<std::uint64_t>(byte));
       case plan::BufferKind::kInput:
         return in_port(memory_.inputs, buffer, byte, Address::input);
       case plan::BufferKind::kOutput:
         return in_port(memory_.outputs, buffer, byte, Address::output);
     }
     throw Error(Code::kInternal, "unknown kind of buffer");
+  }
+
+  std::int32_t weight_slot(const std::string& name) const {
+    const auto it = std::ranges::lower_bound(memory_.weights, name, {}, &Weight::name);
+    if (it == memory_.weights.end() || it->name != name) {
+      throw Error(Code::kInternal, fmt::format("no memory for weight '{}'", name));
+    }
+    return static_cast<std::int32_t>(it - memory_.weights.begin());
   }
 
   template <class Make>
@@ -56,7 +69,7 @@ class Addresses {
   }
 
   const exec::Planned& planned_;
-  const DeviceMemory& memory_;
+  DeviceMemory& memory_;
 };
 
 struct Pending {  // a kernel launch whose code is not loaded yet
@@ -67,11 +80,12 @@ struct Pending {  // a kernel launch whose code is not loaded yet
 class Binder {
  public:
   Binder(const exec::Planned& planned, const DeviceSession& session, DeviceMemory& memory,
-         const AtenProvider* provider)
+         const AtenProvider* provider, CUstream stream)
       : planned_(planned),
         session_(session),
         memory_(memory),
         provider_(provider),
+        stream_(stream),
         addresses_(planned, memory) {}
 
   Bound bind() {
@@ -166,7 +180,7 @@ class Binder {
 
   CUdeviceptr zeroed(std::size_t bytes) {
     DeviceBuffer buffer = DeviceBuffer::allocate(session_.context(), bytes, "kernel state");
-    session_.context()->driver().MemsetD8Async(buffer.get(), 0, bytes, session_.stream());
+    session_.context()->driver().MemsetD8Async(buffer.get(), 0, bytes, stream_);
     memory_.owned.push_back(std::move(buffer));
     return memory_.owned.back().get();
   }
@@ -181,7 +195,10 @@ class Binder {
     }
     info.implementation = "aten";
     work.what = LibraryWork{provider_->bind(
-        *launch.node, [this](const ir::Value& v) { return addresses_.storage_base(v); },
+        *launch.node,
+        [this, &launch](const ir::Value& v) {
+          return addresses_.storage_base(v, launch.node->name());
+        },
         session_.context())};
   }
 
@@ -273,6 +290,7 @@ class Binder {
   const DeviceSession& session_;
   DeviceMemory& memory_;
   const AtenProvider* provider_;
+  CUstream stream_;
   Addresses addresses_;
   Bound bound_;
   std::vector<kernels::Instance> instances_;
@@ -339,8 +357,8 @@ void plan_ports(const exec::Planned& planned, bool host_tensors, const DeviceSes
 }
 
 Bound bind_plan(const exec::Planned& planned, const DeviceSession& session, DeviceMemory& memory,
-                const AtenProvider* provider) {
-  Binder binder(planned, session, memory, provider);
+                const AtenProvider* provider, CUstream stream) {
+  Binder binder(planned, session, memory, provider, stream);
   // With host tensors every port is here, and the runner moves data between host and ports.
   binder.stages_ports_ =
       std::ranges::none_of(planned.inputs, [](const TensorSpec& s) { return s.device.is_cpu(); }) &&

@@ -1,7 +1,6 @@
 // From planned launches to device work: addresses, kernels, staging copies.
 #pragma once
 
-#include <map>
 #include <string>
 #include <vector>
 
@@ -20,10 +19,19 @@ struct Port {
   std::int64_t begin = 0;  ///< byte offset of the first element in its IR storage
 };
 
+/// The storage of a weight on the device.
+struct Weight {
+  std::string name;          ///< get_attr target
+  bool uploaded = false;     ///< the memory is ours, a copy of a host tensor
+  std::int64_t shift = 0;    ///< bytes from the storage's first byte to the program's first byte
+  std::string library_node;  ///< a library call that holds the address; empty: none
+};
+
 /// Memory behind a plan on the device.
 struct DeviceMemory {
   CUdeviceptr arena = 0;
-  std::map<std::string, CUdeviceptr> weights;  ///< storage base by get_attr target
+  std::vector<Weight> weights;                ///< sorted by name; by slot of Address::weight
+  std::vector<CUdeviceptr> weight_addresses;  ///< of the program's first bytes, by the same slot
   std::vector<Port> inputs, outputs;
   std::vector<DeviceBuffer> owned;  ///< uploaded weights, staging, kernel state
 };
@@ -55,8 +63,9 @@ inline constexpr std::size_t kMaxPatchedNodes = 4;
 void plan_ports(const exec::Planned& planned, bool host_tensors, const DeviceSession& session,
                 DeviceMemory& memory);
 
-/// Compiles kernels and turns every launch into work over `memory`.
+/// Compiles kernels and turns every launch into work over `memory`. Notes in it which weights
+/// library calls hold. Fills are enqueued on `stream`.
 Bound bind_plan(const exec::Planned& planned, const DeviceSession& session, DeviceMemory& memory,
-                const AtenProvider* provider);
+                const AtenProvider* provider, CUstream stream);
 
 }  // namespace monograph::cuda

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "capture/ir/graph.h"
@@ -26,8 +27,9 @@ class AtenProvider {
   /// operators that draw random numbers, synchronise or depend on data, naming the operator.
   virtual std::shared_ptr<LibraryCall> bind(const ir::Node& node, const StorageAddress& address,
                                             const ContextRef& context) const = 0;
-  /// The stream on which the caller expects work, or null for the session's own.
-  virtual CUstream current_stream(const Context&) const { return nullptr; }
+  /// The stream on which the caller expects work on its tensors (null: the legacy default stream),
+  /// or nothing for the session's own.
+  virtual std::optional<CUstream> current_stream(const Context&) const { return std::nullopt; }
 };
 
 /// Registers at static initialisation (also of a library opened later).

@@ -8,6 +8,7 @@
 #include "kernels/compile/source.h"
 #include "runtime/cuda/backend/binder.h"
 #include "runtime/cuda/backend/session.h"
+#include "runtime/cuda/backend/weights.h"
 #include "runtime/exec/backend.h"
 
 namespace monograph::cuda {
@@ -23,34 +24,66 @@ CUdeviceptr device_pointer(const at::Tensor& t) {
   return reinterpret_cast<CUdeviceptr>(t.const_data_ptr());
 }
 
+/// "minilm for i64[1,32], i64[1,32]": what is being built, for messages.
+std::string describe(const exec::Planned& planned) {
+  std::string s = planned.graph->name();
+  const char* separator = " for ";
+  for (const TensorSpec& spec : planned.inputs) {
+    s += separator + spec.to_string();
+    separator = ", ";
+  }
+  return s;
+}
+
+/// Changes with every write that LibTorch knows of; 0 where it doesn't count.
+std::uint32_t version_of(const at::Tensor& t) {
+  return t.is_inference() ? 0 : t.unsafeGetTensorImpl()->version_counter().current_version();
+}
+
+/// Of a weight on the device, as the program counts. Kernels rely on where it begins.
+CUdeviceptr first_byte(const Weight& w, const at::Tensor& tensor) {
+  const CUdeviceptr at =
+      reinterpret_cast<CUdeviceptr>(tensor.storage().data()) + static_cast<CUdeviceptr>(w.shift);
+  if (at % kPortAlignment != 0) {
+    throw Error(Code::kInvalidArgument,
+                fmt::format("weight '{}' begins at an address that isn't a multiple of {} bytes: "
+                            "clone it",
+                            w.name, kPortAlignment));
+  }
+  return at;
+}
+
+/// Bytes to leave free before the copy of a weight, so that the program's first byte is aligned.
+std::size_t padding_of(const Weight& w) {
+  constexpr std::int64_t kUnit = plan::kAlignment;
+  return static_cast<std::size_t>(((-w.shift) % kUnit + kUnit) % kUnit);
+}
+
 class CudaRunner final : public exec::Runner {
  public:
   CudaRunner(const exec::Planned& planned, const Options& options,
              std::shared_ptr<DeviceSession> session)
       : planned_(planned), session_(std::move(session)) {
     session_->check_alive();
-    const CurrentContext current(*session_->context());
     host_tensors_ = on_cpu(planned.inputs) || on_cpu(planned.outputs);
     provider_ = find_aten_provider(session_->context()->driver());
-    memory_.arena = session_->arena()->ensure(static_cast<std::size_t>(planned.plan.arena_bytes),
-                                              planned.graph->name());
-    place_weights();
-    plan_ports(planned, host_tensors_, *session_, memory_);
-    Bound bound = bind_plan(planned, *session_, memory_, provider_);
-    libraries_ = std::move(bound.libraries);
-    launches_ = std::move(bound.launches);
-    instances_ = std::move(bound.instances);
-    done_ = Event::create(session_->context());
-    build(std::move(bound), options);
+    try {
+      build(options);
+    } catch (const Error& e) {
+      if (e.code() != Code::kDeviceOutOfMemory) throw;
+      throw Error(e.code(), fmt::format("building {}: {}", describe(planned), e.message()),
+                  e.node(), e.driver_text());
+    }
   }
 
   ~CudaRunner() override {
-    // Buffers and kernels must outlive the work in flight; a lost context has none.
+    // Buffers and kernels must outlive the work in flight.
     const CurrentContext current(*session_->context(), CurrentContext::kNoThrow);
-    if (done_.recorded()) (void)session_->context()->driver().EventSynchronize.raw(done_.get());
+    session_->drain();
   }
 
   void run(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs) override;
+  void rebind_weights(const std::vector<std::string>& changed) override;
 
   bool run_timed(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs,
                  std::vector<double>& microseconds) override {
@@ -69,16 +102,24 @@ class CudaRunner final : public exec::Runner {
   template <class Launch>
   bool run_with(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs,
                 Launch launch);
+  void build(const Options& options);
+  void place_weights(CUstream stream);
+  struct Upload {  // a weight whose memory here is a copy
+    std::size_t slot;
+    const at::Tensor* tensor;  // in planned_.weights
+    std::uint32_t version;     // when it was copied
+  };
+  void upload(Upload& weight, CUstream stream);
+  void upload_changed(CUstream stream);
+  std::vector<DeviceBuffer> stand_in(CUstream stream);
+  void keep_state(StateKeeper& keeper) const;
   std::string device_text() const;
-  void place_weights();
-  void build(Bound bound, const Options& options);
-  void prove(const std::vector<DeviceBuffer>& scratch);
-  CUstream stream() const {
-    const CUstream theirs =
-        provider_ != nullptr ? provider_->current_stream(*session_->context()) : nullptr;
-    return host_tensors_ || theirs == nullptr ? session_->stream() : theirs;
-  }
-  CUdeviceptr port_address(const at::Tensor& t, std::size_t slot, CUstream stream);
+  CUstream stream() const;
+  CUdeviceptr aligned(const at::Tensor& t, std::size_t slot, const std::vector<Port>& ports,
+                      std::vector<DeviceBuffer>& buffers);
+  void point_ports(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs,
+                   CUstream stream);
+  void store_misaligned(const std::vector<at::Tensor>& outputs, CUstream stream);
   void copy_in(const std::vector<at::Tensor>& inputs, CUstream stream);
   void copy_out(const std::vector<at::Tensor>& outputs, CUstream stream);
 
@@ -87,96 +128,164 @@ class CudaRunner final : public exec::Runner {
   const AtenProvider* provider_ = nullptr;
   bool host_tensors_ = false;
   DeviceMemory memory_;
+  std::vector<Upload> uploads_;
   std::vector<Library> libraries_;
   std::vector<LaunchInfo> launches_;
   std::vector<kernels::Instance> instances_;
-  std::vector<DeviceBuffer> realigned_;  // by input slot, made when first needed
+  std::vector<DeviceBuffer> aligned_inputs_, aligned_outputs_;  // by slot, made when first needed
   Ports ports_;
-  Event done_;
   std::unique_ptr<PlanRunner> plan_;  // destroyed before libraries and memory
 };
 
-void CudaRunner::place_weights() {
-  const Driver& driver = session_->context()->driver();
-  for (const auto& [name, tensor] : planned_.weights) {
-    const auto& storage = tensor.storage();
-    if (!tensor.device().is_cpu()) {
-      memory_.weights[name] = reinterpret_cast<CUdeviceptr>(storage.data());
-      continue;
-    }
-    if (storage.nbytes() == 0) {
-      memory_.weights[name] = 0;
-      continue;
-    }
-    DeviceBuffer buffer =
-        DeviceBuffer::allocate(session_->context(), storage.nbytes(), "weight " + name);
-    driver.MemcpyHtoDAsync(buffer.get(), storage.data(), storage.nbytes(), session_->stream());
-    memory_.weights[name] = buffer.get();
-    memory_.owned.push_back(std::move(buffer));
-  }
-  driver.StreamSynchronize(session_->stream());
+CUstream CudaRunner::stream() const {
+  if (host_tensors_ || provider_ == nullptr) return session_->stream();
+  return provider_->current_stream(*session_->context()).value_or(session_->stream());
 }
 
-void CudaRunner::build(Bound bound, const Options& options) {
-  // Direct ports have no address before the first call; zeroed memory stands in, which is a valid
-  // index for every embedding.
+/// Uploads, captures and warm-ups have a stream of their own, so that replays of other executables
+/// go on; what touches the arena takes its turn.
+void CudaRunner::build(const Options& options) {
+  const CurrentContext current(*session_->context());
+  const Stream own = Stream::create(session_->context());
+  const CUstream s = own.get();
+  memory_.arena = session_->arena()->ensure(static_cast<std::size_t>(planned_.plan.arena_bytes),
+                                            describe(planned_));
+  place_weights(s);
+  plan_ports(planned_, host_tensors_, *session_, memory_);
+  Bound bound = bind_plan(planned_, *session_, memory_, provider_, s);
+  libraries_ = std::move(bound.libraries);
+  launches_ = std::move(bound.launches);
+  instances_ = std::move(bound.instances);
+  const std::vector<DeviceBuffer> scratch = stand_in(s);
+  DeviceSession::Turn turn(*session_, s);
+  StateKeeper state(session_->context(), s);
+  keep_state(state);
+  plan_ =
+      options.graph_mode == GraphMode::kFull
+          ? build_plan_graph(session_->context(), std::move(bound.works), bound.edges, ports_, s)
+          : build_plan_stream(session_->context(), std::move(bound.works), ports_);
+  // The first replay pays for lazy work inside the driver; it belongs to building.
+  plan_->launch(ports_, s);
+  state.restore();
+  // Not finished: the destructor waits, after which `own` and `scratch` may go.
+}
+
+void CudaRunner::place_weights(CUstream stream) {
+  const std::map<std::string, std::int64_t> shifts = weight_shifts(planned_);
+  for (const plan::Buffer& b : planned_.plan.problem.buffers) {
+    if (b.kind != plan::BufferKind::kWeight && b.kind != plan::BufferKind::kState) continue;
+    const bool on_host = planned_.weights.at(b.name).device().is_cpu();
+    memory_.weights.push_back({b.name, on_host, shifts.at(b.name), ""});
+  }
+  std::ranges::sort(memory_.weights, {}, &Weight::name);
+  memory_.weight_addresses.resize(memory_.weights.size());
+  for (std::size_t i = 0; i < memory_.weights.size(); ++i) {
+    const Weight& w = memory_.weights[i];
+    const at::Tensor& tensor = planned_.weights.at(w.name);
+    const std::size_t bytes = tensor.storage().nbytes();
+    if (!w.uploaded) {
+      memory_.weight_addresses[i] = first_byte(w, tensor);
+    } else if (bytes > 0) {
+      const std::size_t padding = padding_of(w);
+      memory_.owned.push_back(
+          DeviceBuffer::allocate(session_->context(), bytes + padding, "weight " + w.name));
+      memory_.weight_addresses[i] =
+          memory_.owned.back().get() + padding + static_cast<CUdeviceptr>(w.shift);
+      upload(uploads_.emplace_back(Upload{i, &tensor, 0}), stream);
+    }
+  }
+  ports_.weights = memory_.weight_addresses;
+  session_->context()->driver().StreamSynchronize(stream);
+}
+
+void CudaRunner::upload(Upload& weight, CUstream stream) {
+  const auto& storage = weight.tensor->storage();
+  const Weight& w = memory_.weights[weight.slot];
+  const NodeScope scope(w.name);
+  session_->context()->driver().MemcpyHtoDAsync(
+      memory_.weight_addresses[weight.slot] - static_cast<CUdeviceptr>(w.shift), storage.data(),
+      storage.nbytes(), stream);
+  weight.version = version_of(*weight.tensor);
+}
+
+/// Weights of a host module that LibTorch has written since they were uploaded.
+void CudaRunner::upload_changed(CUstream stream) {
+  for (Upload& weight : uploads_) {
+    if (version_of(*weight.tensor) != weight.version) upload(weight, stream);
+  }
+}
+
+/// Direct ports have no address before the first call; zeroed memory stands in, which is a valid
+/// index for every embedding.
+std::vector<DeviceBuffer> CudaRunner::stand_in(CUstream stream) {
+  const Driver& driver = session_->context()->driver();
   std::vector<DeviceBuffer> scratch;
-  const auto stand_in = [&](const std::vector<Port>& ports, std::vector<CUdeviceptr>& out) {
+  const auto place = [&](const std::vector<Port>& ports, std::vector<CUdeviceptr>& out) {
     for (const Port& p : ports) {
-      if (p.bytes == 0 || host_tensors_) {
-        out.push_back(p.fixed);
-        continue;
+      const auto bytes = static_cast<std::size_t>(p.bytes);
+      CUdeviceptr at = p.fixed;
+      if (bytes > 0 && !host_tensors_) {
+        scratch.push_back(DeviceBuffer::allocate(session_->context(), bytes, "stand-in"));
+        at = scratch.back().get();
       }
-      scratch.push_back(DeviceBuffer::allocate(session_->context(),
-                                               static_cast<std::size_t>(p.bytes), "stand-in"));
-      session_->context()->driver().MemsetD8Async(
-          scratch.back().get(), 0, static_cast<std::size_t>(p.bytes), session_->stream());
-      out.push_back(scratch.back().get());
+      if (bytes > 0) driver.MemsetD8Async(at, 0, bytes, stream);
+      out.push_back(at);
     }
   };
-  stand_in(memory_.inputs, ports_.inputs);
-  stand_in(memory_.outputs, ports_.outputs);
-  if (host_tensors_) {
-    for (const Port& p : memory_.inputs) {
-      if (p.bytes == 0) continue;
-      session_->context()->driver().MemsetD8Async(p.fixed, 0, static_cast<std::size_t>(p.bytes),
-                                                  session_->stream());
-    }
-  }
-  plan_ = options.graph_mode == GraphMode::kFull
-              ? build_plan_graph(session_->context(), std::move(bound.works), bound.edges, ports_,
-                                 session_->stream())
-              : build_plan_stream(session_->context(), std::move(bound.works));
-  prove(scratch);
+  place(memory_.inputs, ports_.inputs);
+  place(memory_.outputs, ports_.outputs);
+  driver.StreamSynchronize(stream);
+  return scratch;
 }
 
-/// The first replay pays for lazy work inside the driver; it belongs to building. Skipped where it
-/// would update declared state.
-void CudaRunner::prove(const std::vector<DeviceBuffer>&) {
-  const bool has_state = std::ranges::any_of(planned_.plan.problem.buffers, [](const auto& b) {
-    return b.kind == plan::BufferKind::kState;
-  });
-  const CUstream s = session_->stream();
-  if (!has_state) {
-    session_->enter(s);
-    plan_->launch(ports_, s);
-    session_->leave(s);
+/// Warming up and proving would update declared state.
+void CudaRunner::keep_state(StateKeeper& keeper) const {
+  for (const plan::Buffer& b : planned_.plan.problem.buffers) {
+    if (b.kind != plan::BufferKind::kState || b.bytes == 0) continue;
+    const auto it = std::ranges::lower_bound(memory_.weights, b.name, {}, &Weight::name);
+    const auto slot = static_cast<std::size_t>(it - memory_.weights.begin());
+    keeper.keep(memory_.weight_addresses[slot], static_cast<std::size_t>(b.bytes), b.name);
   }
-  session_->context()->driver().StreamSynchronize(s);
 }
 
-CUdeviceptr CudaRunner::port_address(const at::Tensor& t, std::size_t slot, CUstream stream) {
+/// Kernels load and store 16 bytes at a time: a tensor that starts elsewhere goes through a buffer.
+CUdeviceptr CudaRunner::aligned(const at::Tensor& t, std::size_t slot,
+                                const std::vector<Port>& ports,
+                                std::vector<DeviceBuffer>& buffers) {
   const CUdeviceptr p = device_pointer(t);
-  const Port& port = memory_.inputs[slot];
+  const Port& port = ports[slot];
   if (!port.direct || p % kPortAlignment == 0) return p;
-  // Kernels load 16 bytes at a time: an input that starts elsewhere is copied to where it doesn't.
-  if (realigned_.size() <= slot) realigned_.resize(slot + 1);
-  const auto bytes = static_cast<std::size_t>(port.bytes);
-  if (!realigned_[slot]) {
-    realigned_[slot] = DeviceBuffer::allocate(session_->context(), bytes, "realigned input");
+  if (buffers.size() <= slot) buffers.resize(ports.size());
+  if (!buffers[slot]) {
+    buffers[slot] = DeviceBuffer::allocate(
+        session_->context(), static_cast<std::size_t>(port.bytes), "realigned tensor");
   }
-  session_->context()->driver().MemcpyDtoDAsync(realigned_[slot].get(), p, bytes, stream);
-  return realigned_[slot].get();
+  return buffers[slot].get();
+}
+
+void CudaRunner::point_ports(const std::vector<at::Tensor>& inputs,
+                             const std::vector<at::Tensor>& outputs, CUstream stream) {
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const CUdeviceptr at = aligned(inputs[i], i, memory_.inputs, aligned_inputs_);
+    const CUdeviceptr from = device_pointer(inputs[i]);
+    if (at != from) {
+      session_->context()->driver().MemcpyDtoDAsync(
+          at, from, static_cast<std::size_t>(memory_.inputs[i].bytes), stream);
+    }
+    ports_.inputs[i] = at;
+  }
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    ports_.outputs[i] = aligned(outputs[i], i, memory_.outputs, aligned_outputs_);
+  }
+}
+
+void CudaRunner::store_misaligned(const std::vector<at::Tensor>& outputs, CUstream stream) {
+  for (std::size_t i = 0; i < aligned_outputs_.size(); ++i) {
+    const CUdeviceptr to = device_pointer(outputs[i]);
+    if (ports_.outputs[i] == to) continue;
+    session_->context()->driver().MemcpyDtoDAsync(
+        to, ports_.outputs[i], static_cast<std::size_t>(memory_.outputs[i].bytes), stream);
+  }
 }
 
 void CudaRunner::copy_in(const std::vector<at::Tensor>& inputs, CUstream stream) {
@@ -213,21 +322,20 @@ bool CudaRunner::run_with(const std::vector<at::Tensor>& inputs,
   session_->check_alive();
   const CurrentContext current(*session_->context());
   const CUstream s = stream();
-  session_->enter(s);
+  DeviceSession::Turn turn(*session_, s);
+  upload_changed(s);
   if (host_tensors_) {
     copy_in(inputs, s);
   } else {
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      ports_.inputs[i] = port_address(inputs[i], i, s);
-    }
-    for (std::size_t i = 0; i < outputs.size(); ++i) {
-      ports_.outputs[i] = device_pointer(outputs[i]);
-    }
+    point_ports(inputs, outputs, s);
   }
   const bool launched = launch(s);
-  done_.record(s);
-  session_->leave(s);
-  if (host_tensors_ && launched) copy_out(outputs, s);
+  if (!host_tensors_) {
+    store_misaligned(outputs, s);
+  } else if (launched) {
+    copy_out(outputs, s);
+  }
+  turn.finish();
   return launched;
 }
 
@@ -250,6 +358,39 @@ std::vector<exec::KernelSource> CudaRunner::sources() const {
     out[at->second].nodes.push_back(launch.node);
   }
   return out;
+}
+
+void CudaRunner::rebind_weights(const std::vector<std::string>& changed) {
+  session_->check_alive();
+  const CurrentContext current(*session_->context());
+  std::vector<CUdeviceptr> addresses = memory_.weight_addresses;
+  const auto is_changed = [&changed](const std::string& name) {
+    return std::ranges::find(changed, name) != changed.end();
+  };
+  for (std::size_t i = 0; i < memory_.weights.size(); ++i) {
+    const Weight& w = memory_.weights[i];
+    if (w.uploaded || !is_changed(w.name)) continue;
+    addresses[i] = first_byte(w, planned_.weights.at(w.name));
+    if (addresses[i] != memory_.weight_addresses[i] && !w.library_node.empty()) {
+      throw Error(Code::kInvalidState,
+                  fmt::format("weight '{}' is read by a captured library call, which holds its "
+                              "address: copy the new values in place, or build again",
+                              w.name),
+                  w.library_node);
+    }
+  }
+  const CUstream s = stream();
+  DeviceSession::Turn turn(*session_, s);
+  for (Upload& weight : uploads_) {
+    const std::string& name = memory_.weights[weight.slot].name;
+    weight.tensor = &planned_.weights.at(name);
+    if (is_changed(name)) upload(weight, s);
+  }
+  plan_->rebind(addresses);
+  memory_.weight_addresses = ports_.weights = addresses;
+  // The new tensors' values are on the device when this returns.
+  session_->context()->driver().StreamSynchronize(s);
+  turn.finish();
 }
 
 std::string CudaRunner::dump(std::string_view stage) const {

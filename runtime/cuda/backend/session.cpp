@@ -56,16 +56,36 @@ void DeviceSession::check_alive() const {
                   context_->driver().poison_reason());
 }
 
-void DeviceSession::enter(CUstream stream) {
+void DeviceSession::drain() noexcept {
   const std::lock_guard lock(mutex_);
-  if (last_stream_ == nullptr || last_stream_ == stream) return;
-  context_->driver().StreamWaitEvent(stream, last_.get(), CU_EVENT_WAIT_DEFAULT);
+  if (!last_stream_) return;
+  const Driver& driver = context_->driver();
+  // A stream of somebody else may have gone since.
+  if (*last_stream_ == stream_.get()) {
+    (void)driver.StreamSynchronize.raw(stream_.get());
+  } else {
+    (void)driver.EventSynchronize.raw(last_.get());
+  }
 }
 
-void DeviceSession::leave(CUstream stream) {
-  const std::lock_guard lock(mutex_);
-  last_.record(stream);
-  last_stream_ = stream;
+DeviceSession::Turn::Turn(DeviceSession& session, CUstream stream)
+    : session_(session), lock_(session.mutex_), stream_(stream) {
+  const auto& last = session_.last_stream_;
+  if (!last || *last == stream_) return;
+  // Our own stream is still there, so its newest work is marked only when somebody asks.
+  if (*last == session_.stream_.get()) session_.last_.record(*last);
+  session_.context_->driver().StreamWaitEvent(stream_, session_.last_.get(), CU_EVENT_WAIT_DEFAULT);
+}
+
+void DeviceSession::Turn::finish() {
+  if (stream_ != session_.stream_.get()) session_.last_.record(stream_);
+  session_.last_stream_ = stream_;
+  finished_ = true;
+}
+
+DeviceSession::Turn::~Turn() {
+  if (finished_) return;
+  (void)session_.context_->driver().StreamSynchronize.raw(stream_);
 }
 
 }  // namespace monograph::cuda

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "kernels/compile/compiler.h"
@@ -16,10 +17,11 @@ namespace monograph::cuda {
 
 /// Context, arena, a stream of its own and the kernel compiler. Shared ownership; thread-safe.
 ///
-/// Replays of a session share the arena, so they follow each other: `enter` makes a stream wait for
-/// the last replay if that ran on another stream, `leave` notes where the newest one is.
+/// Whatever uses the arena or the session's stream holds a Turn meanwhile.
 class DeviceSession {
  public:
+  class Turn;
+
   /// Opens the driver that `options` name. Throws Error(kDevice*).
   static std::shared_ptr<DeviceSession> open(const Options& options);
 
@@ -31,8 +33,9 @@ class DeviceSession {
 
   /// Throws Error(kDevicePoisoned) with advice if a sticky error has been seen.
   void check_alive() const;
-  void enter(CUstream stream);
-  void leave(CUstream stream);
+  /// Waits for the newest replay of the session, whichever executable's it is. Doesn't throw: a
+  /// lost context has no work in flight.
+  void drain() noexcept;
 
  private:
   DeviceSession(ContextRef context, const Options& options);
@@ -43,8 +46,27 @@ class DeviceSession {
   std::shared_ptr<Arena> arena_;
   Stream stream_;
   std::mutex mutex_;
-  Event last_;
-  CUstream last_stream_ = nullptr;
+  Event last_;  // after the newest replay, if that was on a stream of somebody else
+  std::optional<CUstream> last_stream_;
+};
+
+/// The right to use a session's arena from `stream`, one holder at a time: replays of a session
+/// follow each other on the device too, since `stream` waits for the newest replay if that was on
+/// another stream. `finish` ends a turn that went well; without it, the work that was enqueued is
+/// waited for.
+class DeviceSession::Turn {
+ public:
+  Turn(DeviceSession& session, CUstream stream);
+  ~Turn();
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  void finish();
+
+ private:
+  DeviceSession& session_;
+  std::lock_guard<std::mutex> lock_;
+  CUstream stream_;
+  bool finished_ = false;
 };
 
 /// Name of the driver library that `options` and the environment ask for.

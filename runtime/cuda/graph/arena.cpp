@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <monograph/error.h>
 
+#include "runtime/cuda/graph/capture_scope.h"
+
 namespace monograph::cuda {
 
 std::shared_ptr<Arena> Arena::create(ContextRef context, std::size_t reserve_bytes) {
@@ -17,7 +19,7 @@ Arena::~Arena() {
   // Unmapping doesn't wait for work in flight; a failed wait means that the context is lost, and
   // with it the memory.
   const CurrentContext current(*context_, CurrentContext::kNoThrow);
-  (void)context_->driver().CtxSynchronize.raw();
+  (void)synchronize_between_captures(*context_);
 }
 
 CUdeviceptr Arena::ensure(std::size_t bytes, const std::string& shape) {
@@ -37,7 +39,7 @@ CUdeviceptr Arena::ensure(std::size_t bytes, const std::string& shape) {
     }
     return bytes == 0 ? 0 : buffer_.get();
   } catch (const Error& e) {
-    throw Error(e.code(), fmt::format("arena of {} for {}: {}", bytes, shape, e.message()),
+    throw Error(e.code(), fmt::format("arena of {} bytes for {}: {}", bytes, shape, e.message()),
                 e.node(), e.driver_text());
   }
 }

@@ -34,11 +34,6 @@ class Bracket {
   CUstream stream_;
 };
 
-void warm_up(LibraryCall& call, CUstream stream, const Driver& driver) {
-  for (int i = 0; i < call.warm_up_runs(); ++i) call.enqueue(stream);
-  driver.StreamSynchronize(stream);
-}
-
 /// Captures into `graph`. The driver's refusal of the capture wins over what `enqueue` threw
 /// because of it only if enqueue threw nothing.
 void capture(LibraryCall& call, CUstream stream, Graph& graph, const std::string& node) {
@@ -91,7 +86,6 @@ CapturedCall capture_call(LibraryCall& call, CUstream stream, const ContextRef& 
                           const std::string& node) {
   const NodeScope scope(node);
   const std::lock_guard lock(capture_lock());
-  warm_up(call, stream, context->driver());
   CapturedCall captured{Graph::create(context), 0, 0};
   {
     const Bracket bracket(call, stream);
@@ -99,6 +93,11 @@ CapturedCall capture_call(LibraryCall& call, CUstream stream, const ContextRef& 
   }
   inspect(captured, node);
   return captured;
+}
+
+CUresult synchronize_between_captures(const Context& context) noexcept {
+  const std::lock_guard lock(capture_lock());
+  return context.driver().CtxSynchronize.raw();
 }
 
 }  // namespace monograph::cuda

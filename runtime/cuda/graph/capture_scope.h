@@ -14,13 +14,17 @@ struct CapturedCall {
 
 /// Runs `call.enqueue(stream)` under capture and returns the nodes it made.
 ///
-/// Warms up first (`warm_up_runs` on `stream`, then a stream synchronisation), takes the
-/// process-wide capture lock, captures in thread-local mode, ends the capture in any case and hands
-/// the stream back usable. Throws Error(kDeviceCaptureFailed) naming `node` and what was wrong: a
-/// refusal of the driver (synchronisation, allocation or free inside, unjoined work on another
-/// stream), nothing captured (a CPU tensor or another stream), memory nodes, host nodes; whatever
-/// `enqueue` throws passes through after clean-up.
+/// Takes the process-wide capture lock, captures in thread-local mode, ends the capture in any case
+/// and hands the stream back usable. The call has been warmed up, and `stream` is idle. Throws
+/// Error(kDeviceCaptureFailed) naming `node` and what was wrong: a refusal of the driver
+/// (synchronisation, allocation or free inside, unjoined work on another stream), nothing captured
+/// (a CPU tensor or another stream), memory nodes, host nodes; whatever `enqueue` throws passes
+/// through after clean-up.
 CapturedCall capture_call(LibraryCall& call, CUstream stream, const ContextRef& context,
                           const std::string& node);
+
+/// Waits for all work of the context, and for captures to end first: a wait for the whole context
+/// breaks captures of other threads.
+CUresult synchronize_between_captures(const Context& context) noexcept;
 
 }  // namespace monograph::cuda

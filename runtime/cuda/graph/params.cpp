@@ -19,18 +19,11 @@ ParamBlock::ParamBlock(const KernelWork& work) {
   }
 }
 
-bool ParamBlock::resolve(const KernelWork& work, const Ports& ports) {
-  bool changed = false;
+void ParamBlock::resolve(const KernelWork& work, const Ports& ports) {
   std::size_t next = 0;
   for (const ParamValue& p : work.params) {
-    const auto* address = std::get_if<Address>(&p);
-    if (address == nullptr) continue;
-    CUdeviceptr& slot = addresses_[next++];
-    const CUdeviceptr now = ports.of(*address);
-    changed |= slot != now;
-    slot = now;
+    if (const auto* address = std::get_if<Address>(&p)) addresses_[next++] = ports.of(*address);
   }
-  return changed;
 }
 
 CUDA_KERNEL_NODE_PARAMS_v2 kernel_node_params(const KernelWork& work, ParamBlock& block) {
@@ -67,6 +60,38 @@ CUDA_MEMSET_NODE_PARAMS fill_params(const FillWork& work, const Ports& ports) {
   m.width = work.bytes;
   m.height = 1;
   return m;
+}
+
+namespace {
+
+void launch_kernel(const Driver& driver, const KernelWork& k, ParamBlock& block, CUstream stream) {
+  CUlaunchConfig config{};
+  config.gridDimX = k.grid[0];
+  config.gridDimY = k.grid[1];
+  config.gridDimZ = k.grid[2];
+  config.blockDimX = k.block[0];
+  config.blockDimY = k.block[1];
+  config.blockDimZ = k.block[2];
+  config.sharedMemBytes = k.dynamic_shared_bytes;
+  config.hStream = stream;
+  driver.LaunchKernelEx(&config, k.kernel.function(), block.pointers(), nullptr);
+}
+
+}  // namespace
+
+void enqueue(const Driver& driver, Work& work, ParamBlock* block, const Ports& ports,
+             CUstream stream) {
+  const NodeScope scope(work.node);
+  if (auto* k = std::get_if<KernelWork>(&work.what)) {
+    block->resolve(*k, ports);
+    launch_kernel(driver, *k, *block, stream);
+  } else if (const auto* c = std::get_if<CopyWork>(&work.what)) {
+    driver.MemcpyDtoDAsync(ports.of(c->to), ports.of(c->from), c->bytes, stream);
+  } else if (const auto* f = std::get_if<FillWork>(&work.what)) {
+    driver.MemsetD8Async(ports.of(f->to), f->value, f->bytes, stream);
+  } else if (auto* l = std::get_if<LibraryWork>(&work.what)) {
+    l->call->enqueue(stream);
+  }
 }
 
 }  // namespace monograph::cuda

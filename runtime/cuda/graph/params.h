@@ -13,8 +13,8 @@ namespace monograph::cuda {
 class ParamBlock {
  public:
   explicit ParamBlock(const KernelWork& work);
-  /// Writes the addresses for `ports`. Returns true if any differs from the last call's.
-  bool resolve(const KernelWork& work, const Ports& ports);
+  /// Writes the addresses for `ports`.
+  void resolve(const KernelWork& work, const Ports& ports);
   void** pointers() noexcept { return pointers_.data(); }
 
  private:
@@ -26,5 +26,9 @@ class ParamBlock {
 CUDA_KERNEL_NODE_PARAMS_v2 kernel_node_params(const KernelWork& work, ParamBlock& block);
 CUDA_MEMCPY3D copy_params(const CopyWork& work, const Ports& ports);
 CUDA_MEMSET_NODE_PARAMS fill_params(const FillWork& work, const Ports& ports);
+
+/// Enqueues `work` itself on `stream`; `block` is its parameters if it is a kernel.
+void enqueue(const Driver& driver, Work& work, ParamBlock* block, const Ports& ports,
+             CUstream stream);
 
 }  // namespace monograph::cuda

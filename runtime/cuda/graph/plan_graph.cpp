@@ -1,6 +1,7 @@
 #include "runtime/cuda/graph/plan_graph.h"
 
 #include <fmt/format.h>
+#include <monograph/error.h>
 
 #include <algorithm>
 #include <chrono>
@@ -20,23 +21,11 @@ bool is_programmatic(const Work& work) {
   return kernel != nullptr && kernel->programmatic;
 }
 
-bool moves(const Work& work) {
-  if (const auto* k = std::get_if<KernelWork>(&work.what)) {
-    return std::ranges::any_of(k->params, [](const ParamValue& p) {
-      const auto* a = std::get_if<Address>(&p);
-      return a != nullptr && a->moves();
-    });
-  }
-  if (const auto* c = std::get_if<CopyWork>(&work.what)) return c->from.moves() || c->to.moves();
-  if (const auto* f = std::get_if<FillWork>(&work.what)) return f->to.moves();
-  return false;
-}
-
-/// Ports that a work touches, as (is_output, slot).
-std::vector<std::pair<bool, std::int32_t>> ports_of(const Work& work) {
-  std::vector<std::pair<bool, std::int32_t>> out;
+/// Ports that a work touches.
+std::vector<std::pair<Address::Base, std::int32_t>> ports_of(const Work& work) {
+  std::vector<std::pair<Address::Base, std::int32_t>> out;
   const auto add = [&out](const Address& a) {
-    if (a.moves()) out.emplace_back(a.base == Address::Base::kOutput, a.slot);
+    if (a.moves()) out.emplace_back(a.base, a.slot);
   };
   if (const auto* k = std::get_if<KernelWork>(&work.what)) {
     for (const ParamValue& p : k->params) {
@@ -58,6 +47,8 @@ class GraphRunner final : public PlanRunner {
   GraphRunner(ContextRef context, std::vector<Work> works, const std::vector<plan::Edge>& edges,
               const Ports& ports, CUstream stream)
       : context_(std::move(context)), works_(std::move(works)), ports_(ports) {
+    make_blocks();
+    warm_up(stream);
     const auto start = std::chrono::steady_clock::now();
     graph_ = Graph::create(context_);
     add_nodes(edges, stream);
@@ -72,8 +63,16 @@ class GraphRunner final : public PlanRunner {
 
   void launch(const Ports& ports, CUstream stream) override {
     patched_ = 0;
-    patch_moved(ports);
+    find_moved(ports_.inputs, ports.inputs, readers_);
+    find_moved(ports_.outputs, ports.outputs, writers_);
+    patch_dirty();
     exec_.launch(stream);
+  }
+
+  void rebind(const std::vector<CUdeviceptr>& weights) override {
+    patched_ = 0;
+    find_moved(ports_.weights, weights, weight_readers_);
+    patch_dirty();
   }
 
   const GraphReport& report() const noexcept override { return report_; }
@@ -81,38 +80,75 @@ class GraphRunner final : public PlanRunner {
   std::string text() const override;
 
  private:
+  using Users = std::vector<std::vector<std::uint32_t>>;  // works by slot
+
+  void make_blocks();
+  void warm_up(CUstream stream);
   void add_nodes(const std::vector<plan::Edge>& edges, CUstream stream);
-  CUgraphNode add_node(Work& work, const std::vector<CUgraphNode>& after,
+  CUgraphNode add_node(std::size_t index, const std::vector<CUgraphNode>& after,
                        const std::vector<CUgraphEdgeData>& edge_data, CUstream stream);
+  CUgraphNodeParams node_params(std::size_t index);
   void index_movers();
-  void patch_moved(const Ports& ports);
+  void find_moved(std::vector<CUdeviceptr>& old, const std::vector<CUdeviceptr>& now,
+                  const Users& users);
+  void patch_dirty();
   void patch(std::size_t index);
+  ParamBlock* block(std::size_t index) {
+    return block_of_[index] < 0 ? nullptr : &blocks_[static_cast<std::size_t>(block_of_[index])];
+  }
 
   ContextRef context_;
   std::vector<Work> works_;
   Ports ports_;
-  // Child graphs of library calls: the driver clones them when they are added.
   std::vector<ParamBlock> blocks_;      // by block_of_
   std::vector<std::int32_t> block_of_;  // by work; -1 if it isn't a kernel
   std::vector<CUgraphNode> nodes_;      // by work
   std::vector<plan::Edge> edges_;
-  std::vector<std::vector<std::size_t>> readers_;  // works by input slot
-  std::vector<std::vector<std::size_t>> writers_;  // works by output slot
-  std::vector<std::size_t> dirty_;                 // scratch of patch_moved
+  Users readers_, writers_, weight_readers_;
+  std::vector<std::uint32_t> dirty_;  // works to patch; kept when patching fails
   Graph graph_;
   GraphExec exec_;  // destroyed before the graph
   GraphReport report_;
   std::size_t patched_ = 0;
 };
 
-CUgraphNode GraphRunner::add_node(Work& work, const std::vector<CUgraphNode>& after,
-                                  const std::vector<CUgraphEdgeData>& edge_data, CUstream stream) {
-  const NodeScope scope(work.node);
+void GraphRunner::make_blocks() {
+  block_of_.resize(works_.size(), -1);
+  std::size_t kernels = 0;
+  for (const Work& w : works_) kernels += std::holds_alternative<KernelWork>(w.what) ? 1 : 0;
+  blocks_.reserve(kernels);  // parameter pointers point into the blocks
+  for (std::size_t i = 0; i < works_.size(); ++i) {
+    const auto* k = std::get_if<KernelWork>(&works_[i].what);
+    if (k == nullptr) continue;
+    block_of_[i] = static_cast<std::int32_t>(blocks_.size());
+    blocks_.emplace_back(*k).resolve(*k, ports_);
+  }
+}
+
+/// Libraries make handles, plans and workspaces at their first calls, which a capture can't hold.
+/// The whole plan runs, so that they see data as they will: memory that nothing has written holds
+/// anything, and an index out of it may lie anywhere.
+void GraphRunner::warm_up(CUstream stream) {
+  int runs = 0;
+  for (const Work& w : works_) {
+    if (const auto* l = std::get_if<LibraryWork>(&w.what)) {
+      runs = std::max(runs, l->call->warm_up_runs());
+    }
+  }
+  for (int r = 0; r < runs; ++r) {
+    for (std::size_t i = 0; i < works_.size(); ++i) {
+      enqueue(context_->driver(), works_[i], block(i), ports_, stream);
+    }
+  }
+  if (runs > 0) context_->driver().StreamSynchronize(stream);
+}
+
+CUgraphNodeParams GraphRunner::node_params(std::size_t index) {
+  const Work& work = works_[index];
   CUgraphNodeParams params{};
-  if (auto* k = std::get_if<KernelWork>(&work.what)) {
-    ParamBlock& block = blocks_.emplace_back(*k);
-    block.resolve(*k, ports_);
-    const CUDA_KERNEL_NODE_PARAMS_v2 p = kernel_node_params(*k, block);
+  params.type = CU_GRAPH_NODE_TYPE_EMPTY;
+  if (const auto* k = std::get_if<KernelWork>(&work.what)) {
+    const CUDA_KERNEL_NODE_PARAMS_v2 p = kernel_node_params(*k, *block(index));
     params.type = CU_GRAPH_NODE_TYPE_KERNEL;
     params.kernel.func = p.func;
     params.kernel.gridDimX = p.gridDimX;
@@ -139,26 +175,35 @@ CUgraphNode GraphRunner::add_node(Work& work, const std::vector<CUgraphNode>& af
     params.memset.height = p.height;
     params.memset.ctx = context_->get();
     ++report_.fill_nodes;
-  } else if (auto* l = std::get_if<LibraryWork>(&work.what)) {
-    const CapturedCall captured = capture_call(*l->call, stream, context_, work.node);
-    report_.captured_kernels += captured.kernel_nodes;
-    ++report_.child_graphs;
-    params.type = CU_GRAPH_NODE_TYPE_GRAPH;
-    params.graph.graph = captured.graph.get();
-    return graph_.add_node(params, after, edge_data);
   } else {
-    params.type = CU_GRAPH_NODE_TYPE_EMPTY;
     ++report_.empty_nodes;
   }
+  return params;
+}
+
+CUgraphNode GraphRunner::add_node(std::size_t index, const std::vector<CUgraphNode>& after,
+                                  const std::vector<CUgraphEdgeData>& edge_data, CUstream stream) {
+  const Work& work = works_[index];
+  const NodeScope scope(work.node);
+  const auto* library = std::get_if<LibraryWork>(&work.what);
+  if (library == nullptr) {
+    CUgraphNodeParams params = node_params(index);
+    return graph_.add_node(params, after, edge_data);
+  }
+  // The driver clones a child graph when it is added.
+  const CapturedCall captured = capture_call(*library->call, stream, context_, work.node);
+  report_.captured_kernels += captured.kernel_nodes;
+  ++report_.child_graphs;
+  CUgraphNodeParams params{};
+  params.type = CU_GRAPH_NODE_TYPE_GRAPH;
+  params.graph.graph = captured.graph.get();
   return graph_.add_node(params, after, edge_data);
 }
 
 void GraphRunner::add_nodes(const std::vector<plan::Edge>& edges, CUstream stream) {
   edges_ = edges;
   nodes_.resize(works_.size(), nullptr);
-  block_of_.resize(works_.size(), -1);
-  blocks_.reserve(works_.size());  // parameter pointers point into the blocks
-  std::size_t next = 0;            // edges are sorted by (to, from)
+  std::size_t next = 0;
   std::vector<CUgraphNode> after;
   std::vector<CUgraphEdgeData> data;
   for (std::size_t i = 0; i < works_.size(); ++i) {
@@ -167,6 +212,9 @@ void GraphRunner::add_nodes(const std::vector<plan::Edge>& edges, CUstream strea
     bool special = false;
     for (; next < edges.size() && static_cast<std::size_t>(edges[next].to) == i; ++next) {
       const auto from = static_cast<std::size_t>(edges[next].from);
+      if (from >= i) {
+        throw Error(Code::kInternal, "an edge of a plan leads backwards", works_[i].node);
+      }
       after.push_back(nodes_[from]);
       CUgraphEdgeData d{};
       if (is_programmatic(works_[from]) && is_programmatic(works_[i])) {
@@ -179,50 +227,51 @@ void GraphRunner::add_nodes(const std::vector<plan::Edge>& edges, CUstream strea
       ++report_.edges;
     }
     if (!special) data.clear();
-    if (std::holds_alternative<KernelWork>(works_[i].what)) {
-      block_of_[i] = static_cast<std::int32_t>(blocks_.size());
-    }
-    nodes_[i] = add_node(works_[i], after, data, stream);
+    nodes_[i] = add_node(i, after, data, stream);
+  }
+  if (next != edges.size()) {
+    throw Error(Code::kInternal, "edges of a plan aren't sorted, or lead out of it");
   }
 }
 
 void GraphRunner::index_movers() {
   readers_.resize(ports_.inputs.size());
   writers_.resize(ports_.outputs.size());
+  weight_readers_.resize(ports_.weights.size());
   for (std::size_t i = 0; i < works_.size(); ++i) {
-    if (!moves(works_[i])) continue;
-    for (const auto& [is_output, slot] : ports_of(works_[i])) {
-      auto& list = is_output ? writers_ : readers_;
-      list[static_cast<std::size_t>(slot)].push_back(i);
+    for (const auto& [base, slot] : ports_of(works_[i])) {
+      Users& users = base == Address::Base::kInput    ? readers_
+                     : base == Address::Base::kOutput ? writers_
+                                                      : weight_readers_;
+      users[static_cast<std::size_t>(slot)].push_back(static_cast<std::uint32_t>(i));
     }
   }
 }
 
-void GraphRunner::patch_moved(const Ports& ports) {
-  dirty_.clear();
-  for (std::size_t s = 0; s < ports_.inputs.size(); ++s) {
-    if (ports.inputs[s] == ports_.inputs[s]) continue;
-    ports_.inputs[s] = ports.inputs[s];
-    dirty_.insert(dirty_.end(), readers_[s].begin(), readers_[s].end());
+void GraphRunner::find_moved(std::vector<CUdeviceptr>& old, const std::vector<CUdeviceptr>& now,
+                             const Users& users) {
+  for (std::size_t s = 0; s < old.size(); ++s) {
+    if (now[s] == old[s]) continue;
+    old[s] = now[s];
+    dirty_.insert(dirty_.end(), users[s].begin(), users[s].end());
   }
-  for (std::size_t s = 0; s < ports_.outputs.size(); ++s) {
-    if (ports.outputs[s] == ports_.outputs[s]) continue;
-    ports_.outputs[s] = ports.outputs[s];
-    dirty_.insert(dirty_.end(), writers_[s].begin(), writers_[s].end());
-  }
+}
+
+void GraphRunner::patch_dirty() {
   if (dirty_.empty()) return;
   std::ranges::sort(dirty_);
   dirty_.erase(std::ranges::unique(dirty_).begin(), dirty_.end());
-  for (const std::size_t i : dirty_) patch(i);
+  for (const std::uint32_t i : dirty_) patch(i);
+  dirty_.clear();
 }
 
 void GraphRunner::patch(std::size_t index) {
   Work& work = works_[index];
   const NodeScope scope(work.node);
   if (auto* k = std::get_if<KernelWork>(&work.what)) {
-    ParamBlock& block = blocks_[static_cast<std::size_t>(block_of_[index])];
-    block.resolve(*k, ports_);
-    exec_.set_params(nodes_[index], kernel_node_params(*k, block));
+    ParamBlock& values = *block(index);
+    values.resolve(*k, ports_);
+    exec_.set_params(nodes_[index], kernel_node_params(*k, values));
   } else if (const auto* c = std::get_if<CopyWork>(&work.what)) {
     exec_.set_params(nodes_[index], copy_params(*c, ports_));
   } else if (const auto* f = std::get_if<FillWork>(&work.what)) {

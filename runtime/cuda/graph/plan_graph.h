@@ -12,16 +12,19 @@
 
 namespace monograph::cuda {
 
-/// Where the caller's inputs and outputs are at the moment, by slot.
+/// Where the caller's inputs and outputs and the weights are at the moment, by slot.
 struct Ports {
   std::vector<CUdeviceptr> inputs;
   std::vector<CUdeviceptr> outputs;
+  std::vector<CUdeviceptr> weights;
   CUdeviceptr of(const Address& a) const {
     switch (a.base) {
       case Address::Base::kInput:
         return inputs[static_cast<std::size_t>(a.slot)] + a.value;
       case Address::Base::kOutput:
         return outputs[static_cast<std::size_t>(a.slot)] + a.value;
+      case Address::Base::kWeight:
+        return weights[static_cast<std::size_t>(a.slot)] + a.value;
       case Address::Base::kFixed:
         break;
     }
@@ -48,7 +51,8 @@ struct GraphReport {
 class PlanRunner {
  public:
   virtual ~PlanRunner() = default;
-  /// Enqueues one replay. `ports` may differ from the last call; only what moved is patched.
+  /// Enqueues one replay. Inputs and outputs may differ from the last call; only what moved is
+  /// patched. If patching fails, nothing is launched, and the next call patches everything anew.
   virtual void launch(const Ports& ports, CUstream stream) = 0;
   /// The same, and waits for it; device time of each plan launch, in microseconds, into
   /// `microseconds` by launch id (which has room for them; what belongs to no launch isn't
@@ -57,21 +61,27 @@ class PlanRunner {
                             [[maybe_unused]] std::vector<double>& microseconds) {
     return false;
   }
+  /// Weights lie elsewhere from the next launch on. Library calls can't move: the caller sees to it
+  /// that theirs don't. Fails as `launch` does.
+  virtual void rebind(const std::vector<CUdeviceptr>& weights) = 0;
   virtual const GraphReport& report() const noexcept = 0;
-  /// Node parameters rewritten since the last launch began; for tests and benchmarks.
+  /// Node parameters rewritten by the last launch or rebinding; for tests and benchmarks.
   virtual std::size_t patched() const noexcept = 0;
   /// Text of every node and edge; empty in stream mode.
   virtual std::string text() const = 0;
 };
 
 /// Explicit nodes with exactly the plan's edges; programmatic edges where both ends are kernels
-/// that support them; library calls captured on `stream` as child graphs. Instantiates and uploads.
-/// Library calls must not touch moving addresses (the caller stages those).
+/// that support them; library calls captured on `stream` as child graphs, after the plan has run on
+/// `stream` as often as they want for warming up. Instantiates and uploads. Library calls must not
+/// touch moving addresses (the caller stages those). Nothing else may use the plan's memory
+/// meanwhile, nor `stream`.
 std::unique_ptr<PlanRunner> build_plan_graph(const ContextRef& context, std::vector<Work> works,
                                              const std::vector<plan::Edge>& edges,
                                              const Ports& ports, CUstream stream);
 
 /// The same works one after the other on the caller's stream.
-std::unique_ptr<PlanRunner> build_plan_stream(const ContextRef& context, std::vector<Work> works);
+std::unique_ptr<PlanRunner> build_plan_stream(const ContextRef& context, std::vector<Work> works,
+                                              const Ports& ports);
 
 }  // namespace monograph::cuda

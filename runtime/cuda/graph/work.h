@@ -17,11 +17,11 @@
 
 namespace monograph::cuda {
 
-/// A device address: fixed, or relative to a caller's input or output, which may move.
+/// A device address: fixed, or relative to a caller's input or output or a weight, which may move.
 struct Address {
-  enum class Base : std::uint8_t { kFixed, kInput, kOutput };
+  enum class Base : std::uint8_t { kFixed, kInput, kOutput, kWeight };
   Base base = Base::kFixed;
-  std::int32_t slot = -1;   ///< input or output index
+  std::int32_t slot = -1;   ///< input, output or weight index
   std::uint64_t value = 0;  ///< the address, or the byte offset from the slot's first byte
 
   static Address fixed(CUdeviceptr p) { return {Base::kFixed, -1, p}; }
@@ -30,6 +30,9 @@ struct Address {
   }
   static Address output(std::int32_t slot, std::uint64_t offset) {
     return {Base::kOutput, slot, offset};
+  }
+  static Address weight(std::int32_t slot, std::uint64_t offset) {
+    return {Base::kWeight, slot, offset};
   }
   bool moves() const noexcept { return base != Base::kFixed; }
 };
@@ -65,9 +68,9 @@ class LibraryCall {
  public:
   virtual ~LibraryCall() = default;
   /// Enqueues the work on `stream`. Called several times: to warm up, inside the capture, and on
-  /// every replay in stream mode.
+  /// every replay in stream mode. What it reads has been computed, except inside a capture.
   virtual void enqueue(CUstream stream) = 0;
-  /// Times `enqueue` has to run before it may be captured (handles, plans, lazy loading).
+  /// Times the whole plan has to run before this may be captured (handles, plans, lazy loading).
   virtual int warm_up_runs() const { return 2; }
   /// Brackets the capture: allocator pools and the like are set up and taken down here. Called in
   /// pairs, also when the capture fails.

@@ -7,6 +7,8 @@
 #include <atomic>
 #include <optional>
 
+#include "capture/trace/arguments.h"
+#include "runtime/cuda/aten/unfit.h"
 #include "runtime/cuda/backend/provider.h"
 #include "runtime/host/bind.h"
 #include "runtime/host/memory.h"
@@ -44,6 +46,7 @@ class HostCall final : public cuda::LibraryCall {
     for (const ir::Arg& a : node.args()) ir::for_each_node(a, touch);
     for (const auto& [key, a] : node.kwargs()) ir::for_each_node(a, touch);
     (void)scope_.of(node);
+    check_fit();
     workspace_.resize(static_cast<std::size_t>(host::choose(node).workspace_bytes));
     controls_.add(name_.c_str(), &HostCall::run, this, nullptr, 0);
     const std::string image = "vgpu-host:" + name_;
@@ -68,6 +71,18 @@ class HostCall final : public cuda::LibraryCall {
   int warm_up_runs() const override { return 0; }
 
  private:
+  /// As for LibTorch's kernels on a real device.
+  void check_fit() {
+    if (!node_.target().starts_with("aten.")) return;  // a fusion is made of calls that fit
+    const c10::OperatorHandle op = trace::operator_of(node_);
+    const auto arguments = trace::bind_arguments(
+        node_, op.schema(),
+        [this](const ir::Node& n) -> const std::vector<at::Tensor>& { return scope_.of(n); });
+    if (const auto why = cuda::why_unfit(op, arguments)) {
+      throw Error(Code::kRejectedUnsupportedOp, fmt::format("{} {}", node_.target(), *why),
+                  node_.name());
+    }
+  }
   static at::Tensor tensor(const ir::Value& v, const cuda::StorageAddress& address) {
     if (!v.type.defined()) return {};
     auto* data = reinterpret_cast<void*>(address(v));

@@ -64,9 +64,27 @@ struct dim3 {
 #define warpSize 32
 
 // ---- synchronisation; macros, for the line numbers ----
-#define __syncthreads() simt::core().barrier(__LINE__)
+#ifdef VGPU_MUTATE_LINE
+// A test leaves out the barrier at one place of a source, or stops the kernel when it gets there.
+namespace simt {
+constexpr bool is_mutated(const char* file, int line) {
+  const char* wanted = VGPU_MUTATE_FILE;
+  while (*file != 0 && *file == *wanted) ++file, ++wanted;
+  return *file == *wanted && line == VGPU_MUTATE_LINE;
+}
+inline void mutant() {
+  if (VGPU_MUTATE_STOP) __builtin_trap();
+}
+}  // namespace simt
+#define SIMT_BARRIER(call) \
+  (simt::is_mutated(__FILE_NAME__, __LINE__) ? simt::mutant() : (void)(call))
+#else
+#define SIMT_BARRIER(call) ((void)(call))
+#endif
+#define __syncthreads() SIMT_BARRIER(simt::core().barrier(__LINE__))
 #define __syncwarp(...) \
-  (void)simt::core().collective(simt::Op::kSync, simt::warp_mask(__VA_ARGS__), 0, 0, __LINE__)
+  SIMT_BARRIER(         \
+      simt::core().collective(simt::Op::kSync, simt::warp_mask(__VA_ARGS__), 0, 0, __LINE__))
 namespace simt {
 template <class T>
 inline T shfl(uint32_t m, T v, int s, int line, int width = 32) {

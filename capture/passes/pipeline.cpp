@@ -50,16 +50,14 @@ const std::vector<std::string>& fused_pipeline() {
   // that tells how a mask was made. Layers are packed when nothing unused looks at their weights.
   // Outputs get storages of their own before fusions take in the copies. Attention and products
   // come first among fusions, since they decide what pointwise work goes where.
-  static const std::vector<std::string> names{"dead_code",        "remove_noops",
-                                              "functionalize",    "remove_noops",
-                                              "canonical_linear", "common_subexpressions",
-                                              "attention",        "rms_norm",
-                                              "fold_batch_norm",  "dead_code",
-                                              "pack_linears",     "constant_folding",
-                                              "dead_code",        "materialize_outputs",
-                                              "fuse_attention",   "fuse_linear",
-                                              "fuse_reductions",  "fuse_pointwise",
-                                              "dead_code"};
+  static const std::vector<std::string> names{
+      "dead_code",        "remove_noops",     "functionalize",
+      "remove_noops",     "canonical_linear", "common_subexpressions",
+      "attention",        "rms_norm",         "fold_batch_norm",
+      "static_fills",     "dead_code",        "pack_linears",
+      "constant_folding", "dead_code",        "materialize_outputs",
+      "fuse_attention",   "fuse_linear",      "fuse_reductions",
+      "fuse_pointwise",   "dead_code"};
   return names;
 }
 

@@ -177,5 +177,18 @@ TEST(PackLinears, NotWhatIsSharedReturnedOrJoined) {
   }
 }
 
+TEST(StaticFills, DependOnNoInput) {
+  EXPECT_TRUE(transforms({"static_fills"}, R"(graph g {
+    %x : i64[2,3] = placeholder[target=x]
+    // CHECK: %zeros_like : i64[2,3] = call_function[target=aten.zeros.default](args = ([2, 3],), kwargs = {dtype: torch.int64, device: device(type='cpu')})
+    %zeros_like : i64[2,3] = call_function[target=aten.zeros_like.default](args = (%x,), kwargs = {pin_memory: False})
+    // CHECK: aten.full.default](args = ([2, 3], 7), kwargs = {dtype: torch.float32
+    %full_like : f32[2,3] = call_function[target=aten.full_like.default](args = (%x, 7), kwargs = {dtype: torch.float32})
+    %r : i64[2,3] = call_function[target=aten.neg.default](args = (%zeros_like,), kwargs = {})
+    %s : f32[2,3] = call_function[target=aten.neg.default](args = (%full_like,), kwargs = {})
+    return (%r, %s)
+  })"));
+}
+
 }  // namespace
 }  // namespace monograph::passes::testing

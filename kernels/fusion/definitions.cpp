@@ -111,9 +111,33 @@ std::vector<Call> pointwise_samples() {
   return calls;
 }
 
-template <Call (*Make)(DType)>
-std::vector<Call> by_dtype() {
-  return {Make(DType::kF32), Make(DType::kF16), Make(DType::kBF16)};
+/// Rows of a table, normalised.
+Call looked_up(DType dtype) {
+  Call c;
+  c.op = "fusion";
+  c.inputs = {dense(dtype, {10, 64}), dense(DType::kI64, {2, 5}), dense(dtype, {64})};
+  for (std::int32_t i = 0; i < 3; ++i) c.args.push_back(tensor_argument(i));
+  const TensorDesc x = dense(dtype, {2, 5, 64});
+  Body body;
+  body.steps.push_back({"aten.embedding.default", {tensor_argument(0), tensor_argument(1)}, {}, x});
+  body.steps.push_back({"aten.rms_norm.default",
+                        {tensor_argument(3), number_argument(std::vector<std::int64_t>{64}),
+                         tensor_argument(2), number_argument(1e-5)},
+                        {},
+                        x});
+  body.outputs = {4};
+  c.outputs = {x};
+  c.body = std::make_shared<Body>(std::move(body));
+  return c;
+}
+
+std::vector<Call> row_fusion_samples() {
+  std::vector<Call> calls;
+  for (const DType d : {DType::kF32, DType::kF16, DType::kBF16}) {
+    calls.push_back(residual_norm(d));
+    calls.push_back(looked_up(d));
+  }
+  return calls;
 }
 
 const Registration kPointwise({
@@ -133,7 +157,7 @@ const Registration kRows({
                  "generated",
     .ops = {"fusion"},
     .match = [](const Call& c, const Target& t) { return rows_instance(c, t, "mg_fused_rows"); },
-    .samples = by_dtype<residual_norm>,
+    .samples = row_fusion_samples,
 });
 
 }  // namespace

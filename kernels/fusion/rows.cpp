@@ -392,8 +392,10 @@ Match rows_instance(const Call& call, const Target& target, const std::string& e
     return Match::no("it doesn't reduce");
   }
   for (const Operand& o : program.loads) {
-    if (o.tensor == Operand::kCoordinate || !o.gathers.empty()) {
-      return Match::no("a lookup or concatenation with a reduction");
+    if (o.tensor == Operand::kCoordinate) return Match::no("a concatenation with a reduction");
+    for (const Gather& g : o.gathers) {
+      const Node& position = program.nodes[static_cast<std::size_t>(g.node)];
+      if (!position.row || position.level > 0) return Match::no("a lookup along a row");
     }
   }
   const Plan plan = make_plan(program, target);

@@ -1,0 +1,97 @@
+// Every launch of the fused graphs of real models finds a kernel of ours, with the reasons where it
+// does not.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <sstream>
+
+#include "capture/ir/text.h"
+#include "capture/passes/pass.h"
+#include "kernels/registry.h"
+#include "runtime/cuda/backend/convert_call.h"
+
+namespace kernels_test {
+namespace {
+
+using namespace monograph;
+
+/// Agrees to keep any constant, by its type alone.
+class TypesOnly final : public passes::ConstantEvaluator {
+ public:
+  std::optional<std::vector<passes::FoldedConstant>> evaluate(const ir::Node& node) override {
+    if (node.values().size() != 1) return std::nullopt;
+    const ir::Value& v = node.values().front();
+    return std::vector<passes::FoldedConstant>{
+        {"folded_" + std::to_string(made_++), v.type, v.type.storage_extent()}};
+  }
+
+ private:
+  int made_ = 0;
+};
+
+struct Lowered {
+  int launches = 0;
+  std::map<std::string, int> kernels;
+  std::string refused;  ///< operator and reason of each launch without a kernel
+};
+
+Lowered lower(const std::string& model) {
+  std::ifstream file(std::string(MODELS) + "/" + model + ".txt");
+  std::stringstream text;
+  text << file.rdbuf();
+  ir::Graph graph = ir::parse(text.str());
+  TypesOnly folder;
+  passes::PassContext context{&folder};
+  passes::run_passes(graph, passes::fused_pipeline(), context);
+  Lowered out;
+  for (const auto& node : graph.nodes()) {
+    if (node->kind() != ir::NodeKind::kCallFunction || ir::is_view(*node)) continue;
+    ++out.launches;
+    std::string why;
+    const auto call = cuda::to_kernel_call(*node, &why);
+    const kernels::Match match =
+        call ? kernels::select(call->call, kernels::Target{}) : kernels::Match::no(why);
+    if (match.instance) {
+      ++out.kernels[match.instance->kernel];
+    } else {
+      out.refused += node->target() + ": " + match.reason + "\n";
+    }
+  }
+  for (const auto& [name, count] : out.kernels) std::printf("%4d %s\n", count, name.c_str());
+  std::printf("%4d launches\n%s", out.launches, out.refused.c_str());
+  return out;
+}
+
+TEST(Models, ADecodingStepOfLlamaRunsOnOurKernelsAlone) {
+  const Lowered l = lower("llama_1b");  // two layers
+  EXPECT_EQ(l.refused, "");
+  EXPECT_LE(l.launches, 2 * 6 + 4);
+  EXPECT_EQ(l.kernels.at("gemv"), 2 * 4 + 1);
+  EXPECT_EQ(l.kernels.at("attention"), 2);
+}
+
+TEST(Models, ADecodingStepOfQwenRunsOnOurKernelsAlone) {
+  EXPECT_EQ(lower("qwen3_0_6b").refused, "");
+}
+
+TEST(Models, AnEncoderLeavesOnlyItsProductsToTheLibrary) {
+  const Lowered l = lower("bert_base");
+  std::istringstream lines(l.refused);
+  for (std::string line; std::getline(lines, line);) {
+    // The last one scales sentences to length one.
+    const bool expected =
+        line.find("linear") != std::string::npos || line.starts_with("aten.norm.");
+    EXPECT_TRUE(expected) << line;
+  }
+  EXPECT_GE(l.kernels.at("attention"), 1);
+}
+
+TEST(Models, AnMlpRunsOnOurKernelsAlone) {
+  EXPECT_EQ(lower("mlp").refused, "");
+}
+
+}  // namespace
+}  // namespace kernels_test

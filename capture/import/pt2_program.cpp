@@ -215,7 +215,10 @@ std::variant<Program, Rejection> Program::import_pt2(const std::filesystem::path
     for (const std::size_t place : results.places) module.output_paths.push_back(paths[place]);
     return std::move(results.tensors);
   };
-  return trace(module, inputs, options);
+  // The graph is the same whatever the data: a second run could show nothing new.
+  Options once = options;
+  once.check_twice = false;
+  return trace(module, inputs, once);
 }
 
 std::vector<TensorSpec> Program::pt2_inputs(const std::filesystem::path& path) {

@@ -12,18 +12,31 @@ namespace monograph::trace {
 /// the same on every device. An operator belongs here if back ends have better kernels for the
 /// whole (attention, norms), if its own kernel chooses by device what it calls (rnn, batch_norm),
 /// or if it computes in a way the recorder can't see (max_pool1d and one_hot read memory on the
-/// host). Each runs when called whole.
+/// host, fft_hfft and its kin conjugate lazily). Each runs when called whole.
 inline constexpr std::array kKeptComposites = std::to_array<std::string_view>({
-    "aten::batch_norm",       "aten::conv1d",
-    "aten::conv2d",           "aten::conv3d",
-    "aten::conv_transpose1d", "aten::conv_transpose2d",
-    "aten::conv_transpose3d", "aten::dropout",
-    "aten::group_norm",       "aten::gru.input",
-    "aten::instance_norm",    "aten::layer_norm",
-    "aten::linear",           "aten::lstm.input",
-    "aten::max_pool1d",       "aten::one_hot",
-    "aten::rms_norm",         "aten::rnn_relu.input",
-    "aten::rnn_tanh.input",   "aten::scaled_dot_product_attention",
+    "aten::batch_norm",
+    "aten::conv1d",
+    "aten::conv2d",
+    "aten::conv3d",
+    "aten::conv_transpose1d",
+    "aten::conv_transpose2d",
+    "aten::conv_transpose3d",
+    "aten::dropout",
+    "aten::fft_hfft",
+    "aten::fft_hfft2",
+    "aten::fft_hfftn",
+    "aten::group_norm",
+    "aten::gru.input",
+    "aten::instance_norm",
+    "aten::layer_norm",
+    "aten::linear",
+    "aten::lstm.input",
+    "aten::max_pool1d",
+    "aten::one_hot",
+    "aten::rms_norm",
+    "aten::rnn_relu.input",
+    "aten::rnn_tanh.input",
+    "aten::scaled_dot_product_attention",
 });
 
 /// Operators on a number whose own kernel does nothing but wrap it and call the form that takes a

@@ -7,7 +7,9 @@
 #include <monograph/error.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
+#include <string_view>
 
 namespace monograph::host {
 namespace {
@@ -27,6 +29,14 @@ const std::map<std::string, std::vector<std::string>, std::less<>>& out_overload
     return map;
   }();
   return *table;
+}
+
+/// Operators whose `out=` form resizes the result to hold what it then reduces.
+bool resizes_its_result(const std::string& name) {
+  constexpr std::array<std::string_view, 5> kNames{"aten::binary_cross_entropy", "aten::huber_loss",
+                                                   "aten::mse_loss", "aten::smooth_l1_loss",
+                                                   "aten::soft_margin_loss"};
+  return std::ranges::find(kNames, name) != kNames.end();
 }
 
 bool takes_same_arguments(const c10::FunctionSchema& plain, const c10::FunctionSchema& out) {
@@ -162,7 +172,7 @@ bool writes_only(const Call& call) {
 
 std::optional<c10::OperatorHandle> find_out_variant(const c10::OperatorHandle& op) {
   const auto found = out_overloads().find(op.schema().name());
-  if (found == out_overloads().end()) return std::nullopt;
+  if (found == out_overloads().end() || resizes_its_result(found->first)) return std::nullopt;
   for (const std::string& overload : found->second) {
     const auto out = c10::Dispatcher::singleton().findSchema({found->first, overload});
     if (out && takes_same_arguments(op.schema(), out->schema()) &&

@@ -174,7 +174,8 @@ class Lowering {
     }
     sort_unique(launch.writes);
     if (launch.writes.empty()) {
-      if (node.values().empty() && only_asserts(node)) return;
+      // An empty list (unbind along a dimension of size 0) is nothing to compute, either.
+      if (node.values().empty() && (only_asserts(node) || node.is_list())) return;
       refuse(node.target() + " neither makes a new tensor nor writes one", node);
     }
     Choice choice = choose(node);

@@ -14,8 +14,8 @@ def write_safetensors(path, tensors):
     """Writes tensors by name, dense and row-major, the data on a multiple of 64 bytes."""
     header, blocks, end = {}, [], 0
     for name, t in sorted(tensors.items()):
-        t = t.detach().resolve_conj().resolve_neg().contiguous()
-        raw = bytes(t.reshape(-1).view(torch.uint8).numpy()) if t.numel() else b""
+        dense = torch.empty(t.shape, dtype=t.dtype).copy_(t.detach())
+        raw = bytes(dense.reshape(-1).view(torch.uint8).numpy()) if t.numel() else b""
         header[name] = {"dtype": TYPES[t.dtype], "shape": list(t.shape),
                         "data_offsets": [end, end + len(raw)]}
         blocks.append(raw)

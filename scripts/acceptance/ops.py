@@ -23,6 +23,9 @@ from torch.utils import _pytree as pytree
 sys.path.insert(0, str(Path(__file__).parent))
 import files  # noqa: E402
 
+# Their results hold whatever the memory held before.
+UNDEFINED = {"empty", "empty_like", "empty_permuted", "empty_strided", "new_empty",
+             "new_empty_strided"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
           "int64": torch.int64, "bool": torch.bool}
 
@@ -101,7 +104,8 @@ def samples_of(op, dtype, count):
         b = second[i] if i < len(second) and constants(second[i]) == constants(a) else a
         if not usable(a):
             continue
-        if place % 4 == 3:
+        # as_strided reads what lies between the elements, which a case doesn't hold.
+        if place % 4 == 3 and "as_strided" not in op.name:
             a, b = a.noncontiguous(), b.noncontiguous()
         pairs.append((a, b))
     return pairs
@@ -145,6 +149,10 @@ def cases(op, dtypes, count, folder):
     label = op.name.replace(".", "_") + ("_" + op.variant_test_name if op.variant_test_name else "")
     for short, dtype in dtypes.items():
         if dtype not in op.supported_dtypes("cpu"):
+            continue
+        if op.name in UNDEFINED:
+            yield {"name": f"{label}__{short}", "skip": "undefined contents", "op": label,
+                   "dtype": short}
             continue
         try:
             pairs = samples_of(op, dtype, count)

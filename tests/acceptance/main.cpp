@@ -4,7 +4,8 @@
 // "sets": N}, with NAME.pt2 and NAME.safetensors beside it (scripts/acceptance makes them). Each
 // case is replayed on its sets of inputs in turn and once more on the first. One line of JSON per
 // case goes to the report: {"name", "status": "pass|refused|fail", "code", "reason", ...}; a line
-// {"begin": NAME} goes before, so that a crash is known by its case.
+// {"begin": NAME} goes before, so that a crash is known by its case. Cases that the report has
+// begun aren't run again.
 #include <fmt/format.h>
 #include <monograph/error.h>
 
@@ -34,7 +35,7 @@ std::set<std::string> finished(const std::string& report) {
   return names;
 }
 
-int run(const std::string& folder, const std::string& report) {
+int run(const std::string& folder, const std::string& report, std::size_t least) {
   std::ifstream manifest(folder + "/manifest.jsonl");
   if (!manifest) {
     std::cerr << folder << "/manifest.jsonl can't be read\n";
@@ -59,6 +60,10 @@ int run(const std::string& folder, const std::string& report) {
     std::cout << entry["name"].get<std::string>() << ": " << verdict.reason << std::endl;
   }
   fmt::print("{} cases, {} failed\n", count, failed);
+  if (count < least) {
+    std::cerr << "expected " << least << " cases at least\n";
+    return 2;
+  }
   return failed == 0 ? 0 : 1;
 }
 
@@ -66,9 +71,10 @@ int run(const std::string& folder, const std::string& report) {
 }  // namespace monograph::acceptance
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::cerr << "Usage: monograph_acceptance FOLDER REPORT.jsonl\n";
+  if (argc != 3 && argc != 4) {
+    std::cerr << "Usage: monograph_acceptance FOLDER REPORT.jsonl [LEAST_NUMBER_OF_CASES]\n";
     return 2;
   }
-  return monograph::acceptance::run(argv[1], argv[2]);
+  const std::size_t least = argc == 4 ? std::strtoull(argv[3], nullptr, 10) : 0;
+  return monograph::acceptance::run(argv[1], argv[2], least);
 }

@@ -101,6 +101,21 @@ class Half(nn.Module):
         return y.float().softmax(-1).to(y.dtype)
 
 
+class Scripted(nn.Module):
+    """TorchScript: a loop, a branch on shapes, a nested result."""
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(6, 6) for _ in range(3)])
+        self.register_buffer("scale", torch.rand(6))
+
+    def forward(self, x, y):
+        for layer in self.layers:
+            x = torch.relu(layer(x)) + y
+        if x.shape[0] > 2:
+            x = x * self.scale
+        return {"sum": x.sum(1), "parts": [x, x - y]}
+
+
 class WritesBuffer(nn.Module):
     def __init__(self):
         super().__init__()
@@ -178,6 +193,12 @@ def main():
                 known |= {prefix + k: v for k, v in tensors("in", given).items()}
                 known |= {prefix + k: v for k, v in tensors("out", model(*given)).items()}
         write_safetensors(folder / f"{name}.safetensors", known)
+    torch.manual_seed(9)
+    scripted, args = torch.jit.script(Scripted().eval()), (torch.randn(4, 6), torch.randn(4, 6))
+    scripted.save(str(folder / "scripted.pt"))
+    with torch.no_grad():
+        write_safetensors(folder / "scripted.safetensors",
+                          tensors("in", args) | tensors("out", scripted(*args)))
     for name, model, args, functional in refused():
         program = export(model.eval(), args)
         if functional:

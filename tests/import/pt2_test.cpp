@@ -204,6 +204,17 @@ TEST(TorchScript, NeedsTrust) {
   EXPECT_THAT(error.what(), HasSubstr("TorchScript is code"));
 }
 
+TEST(TorchScript, ReplaysWhatEagerComputed) {
+  const auto known = importer::SafetensorsFile::open(data_file("scripted.safetensors"));
+  const auto inputs = tensors_of(known, "in_");
+  auto outcome =
+      Program::import_torchscript(data_file("scripted.pt"), inputs, Program::Trust::kTrusted);
+  auto executable = Executable::build(std::get<Program>(outcome));
+  expect_close(executable.replay(inputs), tensors_of(known, "out_"));
+  executable.replay({inputs[1], inputs[0]});
+  expect_close(executable.replay(inputs), tensors_of(known, "out_"));
+}
+
 TEST(TorchScript, SaysWhatCannotBeLoaded) {
   const Error error = error_of([] {
     (void)Program::import_torchscript(data_file("nested.pt2"), {}, Program::Trust::kTrusted);

@@ -1,0 +1,21 @@
+// Differences between results.
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <string>
+#include <vector>
+
+namespace monograph::cli {
+
+struct Difference {
+  double max_abs = 0;     ///< over all tensors; infinity where NaN or infinities don't match
+  std::string complaint;  ///< empty if everything agrees within the tolerances
+};
+
+/// Compares tensor by tensor, in f64: |a - b| <= atol + rtol * |b|, NaN only where `wanted` has it.
+/// Halves are given 20 times the tolerance.
+Difference compare(const std::vector<at::Tensor>& got, const std::vector<at::Tensor>& wanted,
+                   double rtol, double atol);
+
+}  // namespace monograph::cli

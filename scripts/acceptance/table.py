@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Writes the table of an acceptance run as Markdown, from the reports of monograph_acceptance.
+
+Usage: table.py ops FOLDER [--output FILE]     one line per operator
+       table.py zoo FOLDER [--output FILE]     one line per model
+Exits with 1 if a case failed or a case of a manifest has no verdict.
+"""
+import argparse
+import collections
+import json
+import sys
+from pathlib import Path
+
+# A refusal because of what the operator is, not of what we lack.
+BY_NATURE = {"RejectedRandom": "draws random numbers",
+             "RejectedDataDependence": "reads values on the host",
+             "RejectedDynamicShape": "sizes depend on values",
+             "RejectedMutation": "writes an input"}
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def read(folder):
+    """Cases of all manifests below `folder`, each with its verdict."""
+    cases = []
+    for manifest in sorted(folder.rglob("manifest.jsonl")):
+        verdicts, begun = {}, set()
+        for line in lines_of(manifest.parent / "report.jsonl"):
+            if "begin" in line:
+                begun.add(line["begin"])
+            else:
+                verdicts[line["name"]] = line
+        for case in lines_of(manifest):
+            if "skip" in case:
+                verdict = {"status": "skip", "reason": case["skip"], "code": ""}
+            elif case["name"] in verdicts:
+                verdict = verdicts[case["name"]]
+            elif case["name"] in begun:
+                verdict = {"status": "fail", "reason": "the runner crashed", "code": "crash"}
+            else:
+                verdict = {"status": "missing", "reason": "no verdict", "code": ""}
+            cases.append(case | verdict)
+    return cases
+
+
+def cell(text):
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def short(reason, limit=110):
+    reason = reason.split(": a replay would")[0].split(", and a replay would")[0]
+    reason = reason.split(", where a replay")[0]
+    return cell(reason if len(reason) <= limit else reason[:limit] + "...")
+
+
+def kind_of(case):
+    if case["status"] != "refused":
+        return case["status"]
+    return "nature" if case["code"] in BY_NATURE else "refused"
+
+
+def verdict_of(cases):
+    """The worst of an operator's cases."""
+    kinds = {kind_of(c) for c in cases}
+    for kind in ("missing", "fail", "refused", "nature", "pass", "skip"):
+        if kind in kinds:
+            return kind
+    return "skip"
+
+
+def summary(rows, what, passing):
+    counts = collections.Counter(kind for _, kind, _ in rows)
+    judged = counts["pass"] + counts["refused"] + counts["fail"]
+    share = 100 * counts["pass"] / judged if judged else 0
+    yield (f"{len(rows)} {what}: {counts['pass']} {passing}, {counts['refused']} refused, "
+           f"{counts['nature']} refused by their nature, {counts['fail']} failed, "
+           f"{counts['skip']} without a case ({share:.1f} % of those that could pass do).")
+    if counts["missing"]:
+        yield f"\n{counts['missing']} have no verdict yet: the run isn't complete."
+
+
+def ops_table(cases):
+    groups = collections.defaultdict(list)
+    for case in cases:
+        groups[case.get("op", case["name"].rsplit("__", 1)[0])].append(case)
+    rows = [(op, verdict_of(group), group) for op, group in sorted(groups.items())]
+    count = sum(c.get("samples", 1) if "__" in c["name"] and c["name"].count("__") == 1 else 1
+                for c in cases if c["status"] != "skip")
+    yield "# Operators\n"
+    yield ("PyTorch's own operator samples (`op_db` of torch 2.11), exported to `.pt2`, imported, "
+           "planned and replayed on the host back end on two sets of inputs, then on the first "
+           "again. Results are those of eager PyTorch bit for bit or within rounding, or no further "
+           "from float64 than twice eager's own error (three times for halves); details in "
+           "`tests/acceptance/judge.h`. Each archive holds up to 8 samples of one operator and "
+           "dtype, non-contiguous and zero-size ones among them.\n")
+    yield "Made by:\n\n```sh\nscripts/op_acceptance\n```\n"
+    yield from summary(rows, "operators", "pass")
+    yield (f"\n{sum(c['status'] not in ('skip', 'missing') for c in cases)} archives, about "
+           f"{count} samples.\n")
+    yield ("\"Refused by their nature\": no graph with fixed shapes can hold them "
+           f"({'; '.join(BY_NATURE.values())}). Without a case: PyTorch can't export them, or they "
+           "need a GPU, sparse or nested tensors.\n")
+    yield "## All that isn't a plain pass\n"
+    yield "| operator | verdict | code | dtypes | why |\n|---|---|---|---|---|"
+    for op, kind, group in rows:
+        if kind == "pass":
+            continue
+        worst = [c for c in group if kind_of(c) == kind]
+        passed = sum(c["status"] == "pass" for c in group)
+        name = {"nature": "refused by nature", "skip": "no case"}.get(kind, kind)
+        if passed and kind in ("nature", "refused"):
+            name += f" ({passed} of {len(group)} archives pass)"
+        dtypes = ", ".join(sorted({c.get("dtype", "") for c in worst}))
+        yield f"| {op} | {name} | {worst[0]['code']} | {dtypes} | {short(worst[0]['reason'])} |"
+    yield "\n## Passing\n"
+    passing = []
+    for op, kind, group in rows:
+        if kind != "pass":
+            continue
+        dtypes = {c.get("dtype") for c in group if c["status"] == "pass"}
+        marks = [m for m, d in (("f32", "float32"), ("f16", "float16"), ("bf16", "bfloat16"),
+                                ("i64", "int64"), ("bool", "bool")) if d in dtypes]
+        passing.append(f"{op} ({' '.join(marks)})")
+    yield ", ".join(passing)
+
+
+def zoo_table(cases):
+    rows = [(c["name"], verdict_of([c]), [c]) for c in sorted(cases, key=lambda c: c["name"])]
+    yield "# Models\n"
+    yield ("Models of torchvision and transformers, built from small configurations with random "
+           "weights, exported to `.pt2`, imported, planned and replayed on the host back end on two "
+           "sets of inputs, then on the first again; judged as operators are "
+           "([op_acceptance.md](op_acceptance.md)).\n")
+    yield "Made by:\n\n```sh\nscripts/model_zoo\n```\n"
+    yield from summary(rows, "models", "run")
+    yield "\n| model | kind | parameters | launches | verdict | why |\n|---|---|---|---|---|---|"
+    for name, kind, (case,) in rows:
+        verdict = {"nature": "refused", "skip": "not exported"}.get(kind, kind)
+        yield (f"| {name} | {case.get('kind', '')} | {case.get('parameters', 0):,} | "
+               f"{case.get('launches', '') or ''} | {verdict} | {short(case.get('reason', ''))} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("what", choices=["ops", "zoo"])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    cases = read(args.folder)
+    text = "\n".join((ops_table if args.what == "ops" else zoo_table)(cases)) + "\n"
+    if args.output:
+        args.output.write_text(text)
+    bad = [c for c in cases if c["status"] in ("fail", "missing")]
+    for case in bad:
+        print(f"{case['name']}: {case['status']}: {case['reason']}", file=sys.stderr)
+    print(text.split("\n## All that")[0].split("\n| model")[0])
+    return 1 if bad or not cases else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -174,8 +174,10 @@ class Lowering {
     }
     sort_unique(launch.writes);
     if (launch.writes.empty()) {
-      // An empty list (unbind along a dimension of size 0) is nothing to compute, either.
-      if (node.values().empty() && (only_asserts(node) || node.is_list())) return;
+      // An empty list of torch's own (unbind along a dimension of size 0) is nothing to compute,
+      // either; an operator of somebody else's that returns nothing is there for its effect.
+      const bool empty_list = node.is_list() && node.target().starts_with("aten.");
+      if (node.values().empty() && (only_asserts(node) || empty_list)) return;
       refuse(node.target() + " neither makes a new tensor nor writes one", node);
     }
     Choice choice = choose(node);

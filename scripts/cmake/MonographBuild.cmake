@@ -131,6 +131,13 @@ function(monograph_finish_layers)
   target_compile_features(monograph PUBLIC cxx_std_20)
   # Libraries opened at run time (LibTorch's CUDA kernels) lie beside this one.
   set_property(TARGET monograph APPEND PROPERTY BUILD_RPATH "$ORIGIN")
+  # NVRTC comes with torch's wheel, which no search path of the system names.
+  if(TARGET monograph::nvrtc)
+    get_target_property(nvrtc monograph::nvrtc IMPORTED_LOCATION)
+    get_filename_component(nvrtc_folder ${nvrtc} DIRECTORY)
+    set_property(TARGET monograph APPEND PROPERTY BUILD_RPATH ${nvrtc_folder})
+    set_property(TARGET monograph APPEND PROPERTY INSTALL_RPATH ${nvrtc_folder})
+  endif()
   target_include_directories(monograph PUBLIC
     $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)

@@ -82,8 +82,12 @@ class Recognizer {
   explicit Recognizer(ir::Graph& graph) : graph_(graph), index_(graph) {}
 
   PassReport run() {
-    for (Node* node : graph_.node_vector()) {
-      if (!is_aten(*node, "_softmax") && !is_aten(*node, "softmax")) continue;
+    // Chosen beforehand: a rewrite erases the product that follows its softmax.
+    std::vector<Node*> softmaxes = graph_.node_vector();
+    std::erase_if(softmaxes, [](const Node* node) {
+      return !is_aten(*node, "_softmax") && !is_aten(*node, "softmax");
+    });
+    for (Node* node : softmaxes) {
       Match match;
       match.softmax = node;
       if (find_scores(match) && find_context(match)) rewrite(match);

@@ -56,8 +56,10 @@ class Recognizer {
   explicit Recognizer(ir::Graph& graph) : graph_(graph), index_(graph) {}
 
   PassReport run() {
-    for (Node* node : graph_.node_vector()) {
-      if (!node->is_call("aten.rsqrt.default")) continue;
+    // Chosen beforehand: a rewrite erases the product that follows its rsqrt.
+    std::vector<Node*> roots = graph_.node_vector();
+    std::erase_if(roots, [](const Node* node) { return !node->is_call("aten.rsqrt.default"); });
+    for (Node* node : roots) {
       Match m;
       Node* wide = find_operand(*node, m);
       if (wide != nullptr && find_result(*node, *wide, m)) rewrite(m);

@@ -81,9 +81,14 @@ std::string digest_of(std::string_view entry, std::span<const std::byte> image,
 
 }  // namespace
 
-std::string cache_directory(const std::string& requested) {
+std::string cache_location(const std::string& requested) {
   const std::string directory = requested.empty() ? default_directory() : requested;
-  if (directory == "none" || directory.empty()) return {};
+  return directory == "none" ? std::string() : directory;
+}
+
+std::string cache_directory(const std::string& requested) {
+  const std::string directory = cache_location(requested);
+  if (directory.empty()) return {};
   std::error_code error;
   fs::create_directories(directory, error);
   if (error || ::access(directory.c_str(), W_OK | X_OK) != 0) {

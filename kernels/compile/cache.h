@@ -8,6 +8,10 @@
 
 namespace monograph::kernels {
 
+/// Directory for `requested` (see Compiler) as it is named, whether it is there or not; empty if
+/// there is to be none.
+std::string cache_location(const std::string& requested);
+
 /// Directory for `requested` (see Compiler), created; empty if there is none or it can't be
 /// written (warned about once per directory).
 std::string cache_directory(const std::string& requested);

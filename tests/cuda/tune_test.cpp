@@ -147,8 +147,7 @@ TEST(TuningCache, WarnsOnceAboutAFolderThatIsReadOnlyAndReadsIt) {
   TuningCache writer(folder.path);
   writer.store("k", kEntry);
   ::chmod(writer.path_of("k").c_str(), 0644);  // whatever the umask was
-  fs::permissions(folder.path + "/tuning", fs::perms::owner_read | fs::perms::owner_exec |
-                                               fs::perms::others_read | fs::perms::others_exec);
+  ::chmod(writer.folder().c_str(), 0555);
   const std::string said = said_by_nobody([&] {
     TuningCache cache(folder.path);
     cache.store("new", kEntry);

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <array>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,13 +50,21 @@ std::string text(const Lowered& lowered) {
 
 std::string cost_table(const Lowered& lowered) {
   std::string s;
+  std::array<std::size_t, 4> counts{};  // by kind
   for (const Launch& l : lowered.launches) {
+    ++counts[static_cast<std::size_t>(l.kind)];
     s += fmt::format("{:>4} {:<32} {:<40} {:<8} {:>14.0f} B {:>10.2f} us\n", l.id, l.node->name(),
                      l.node->target(), launch_kind_name(l.kind), l.cost.bytes, l.predicted_us);
   }
-  return s + fmt::format("{} launches, {:.0f} bytes, {:.0f} operations, {:.2f} us predicted\n",
+  std::string kinds;
+  for (const LaunchKind k :
+       {LaunchKind::kKernel, LaunchKind::kFusion, LaunchKind::kLibrary, LaunchKind::kAten}) {
+    kinds += fmt::format("{}{} {}", kinds.empty() ? "" : ", ", counts[static_cast<std::size_t>(k)],
+                         launch_kind_name(k));
+  }
+  return s + fmt::format("{} launches, {:.0f} bytes, {:.0f} operations, {:.2f} us predicted; {}\n",
                          lowered.launches.size(), lowered.cost.bytes, lowered.cost.flops,
-                         lowered.predicted_us);
+                         lowered.predicted_us, kinds);
 }
 
 }  // namespace monograph::lower

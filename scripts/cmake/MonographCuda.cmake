@@ -5,7 +5,8 @@
 #   monograph::nvrtc         the run-time compiler
 #   monograph::cublaslt      cuBLASLt
 #   monograph::cuda_runtime_headers  what LibTorch's CUDA headers include: also crt/ and nv/
-# Each exists only where it was found; MONOGRAPH_CUDA_INCLUDE_DIR is false if the headers weren't.
+# Each exists only where it was found; MONOGRAPH_CUDA_INCLUDE_DIR is false if the headers weren't, and
+# so is MONOGRAPH_CUDNN_INCLUDE_DIR, the folder of cudnn.h.
 # The driver library is no target: it is opened at run time and never linked.
 include_guard(GLOBAL)
 
@@ -35,6 +36,10 @@ if(MONOGRAPH_CUDA_CRT_INCLUDE_DIR AND MONOGRAPH_CUDA_CCCL_INCLUDE_DIR)
     ${MONOGRAPH_CUDA_INCLUDE_DIR} ${MONOGRAPH_CUDA_CRT_INCLUDE_DIR}
     ${MONOGRAPH_CUDA_CCCL_INCLUDE_DIR})
 endif()
+
+find_path(MONOGRAPH_CUDNN_INCLUDE_DIR cudnn.h PATHS ${_site}/nvidia/cudnn
+  ${MONOGRAPH_CUDA_INCLUDE_DIR}/.. /usr PATH_SUFFIXES include NO_DEFAULT_PATH
+  DOC "Folder of cudnn.h")
 
 # A wheel holds only versioned names (libnvrtc.so.13), so find_library doesn't see them.
 foreach(_pair IN ITEMS nvrtc:nvrtc cublasLt:cublaslt)

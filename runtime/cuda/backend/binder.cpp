@@ -6,6 +6,8 @@
 #include <algorithm>
 
 #include "runtime/cuda/backend/convert_call.h"
+#include "runtime/cuda/backend/prefer.h"
+#include "runtime/cuda/library/match.h"
 
 namespace monograph::cuda {
 namespace {
@@ -103,6 +105,8 @@ class Binder {
     if (!is_empty(*launch.node)) {
       if (launch.kind == lower::LaunchKind::kKernel) {
         bind_kernel(launch, work, info);
+      } else if (launch.kind == lower::LaunchKind::kLibrary) {
+        bind_math(launch, work, info);
       } else {
         bind_library(launch, work, info);
       }
@@ -185,6 +189,40 @@ class Binder {
     return memory_.owned.back().get();
   }
 
+  /// A product or convolution that a library does, with everything fused into it.
+  void bind_math(const lower::Launch& launch, Work& work, LaunchInfo& info) {
+    std::string why;
+    const auto call = to_kernel_call(*launch.node, &why);
+    const auto match = call ? match_library(call->call, &why) : std::nullopt;
+    if (!match) throw Error(Code::kInternal, "a library's call has gone: " + why, work.node);
+    const LibraryPlan& plan = session_.libraries().plan(match->problem);
+    LibraryAddresses at;
+    for (std::size_t i = 0; i < kOperands; ++i) {
+      at.operands[i] = operand(match->places[i], *call, launch);
+    }
+    if (plan.way.workspace_bytes > 0) {
+      at.workspace =
+          memory_.arena + static_cast<CUdeviceptr>(planned_.plan.workspace_offset_of(launch.id));
+    }
+    const NodeScope scope(work.node);
+    work.what = LibraryWork{plan.library->bind(match->problem, plan.way, at)};
+    const kernels::Roofline least = roofline(match->problem);
+    info.bytes = least.bytes;
+    info.predicted_us = least.predicted_us(session_.target());
+  }
+
+  CUdeviceptr operand(const OperandPlace& place, const KernelCall& call,
+                      const lower::Launch& launch) {
+    if (place.input == OperandPlace::kAbsent) return 0;
+    const bool output = place.input == OperandPlace::kOutput;
+    const auto i = static_cast<std::size_t>(output ? 0 : place.input);
+    const ir::Value& value = output ? launch.node->values().front()
+                                    : call.input_nodes[i]->values()[call.input_elements[i]];
+    const std::int64_t byte =
+        value.type.offset * ir::itemsize(value.type.dtype) + place.byte_offset;
+    return addresses_.storage_base(value, launch.node->name()) + static_cast<CUdeviceptr>(byte);
+  }
+
   void bind_library(const lower::Launch& launch, Work& work, LaunchInfo& info) {
     if (provider_ == nullptr) {
       throw Error(Code::kRejectedUnsupportedOp,
@@ -194,6 +232,8 @@ class Binder {
                   work.node);
     }
     info.implementation = "aten";
+    info.bytes = launch.cost.bytes;
+    info.predicted_us = launch.predicted_us;
     work.what = LibraryWork{provider_->bind(
         *launch.node,
         [this, &launch](const ir::Value& v) {
@@ -329,14 +369,27 @@ Port make_port(const ir::TensorType& type, const Touch& touch, bool host_tensors
 
 }  // namespace
 
-lower::Choice choose(const ir::Node& node, const kernels::Target& target) {
+lower::Choice choose(const ir::Node& node, const DeviceSession& session) {
   std::string why;
   const auto call = to_kernel_call(node, &why);
   if (!call) return {lower::LaunchKind::kAten, "", why, 0};
-  const kernels::Match match = kernels::select(call->call, target);
-  if (!match.instance) return {lower::LaunchKind::kAten, "", match.reason, 0};
-  return {lower::LaunchKind::kKernel, match.instance->kernel, match.reason,
-          match.instance->workspace_bytes};
+  const kernels::Match match = kernels::select(call->call, session.target());
+  if (match.instance) {
+    std::string better = why_library(call->call, *match.instance, session.target());
+    if (!better.empty()) return {lower::LaunchKind::kAten, "", std::move(better), 0};
+    return {lower::LaunchKind::kKernel, match.instance->kernel, match.reason,
+            match.instance->workspace_bytes};
+  }
+  const auto asked = match_library(call->call, &why);
+  if (asked) {
+    const LibraryPlan& plan = session.libraries().plan(asked->problem);
+    if (plan.library != nullptr) {
+      return {lower::LaunchKind::kLibrary, plan.library->name(), plan.reason,
+              plan.way.workspace_bytes};
+    }
+    why = plan.reason;
+  }
+  return {lower::LaunchKind::kAten, "", fmt::format("{}; library: {}", match.reason, why), 0};
 }
 
 void plan_ports(const exec::Planned& planned, bool host_tensors, const DeviceSession& session,

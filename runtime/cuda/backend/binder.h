@@ -54,8 +54,8 @@ struct Bound {
   std::vector<kernels::Instance> instances;  ///< what was compiled
 };
 
-/// How the CUDA back end implements `node` on `target`.
-lower::Choice choose(const ir::Node& node, const kernels::Target& target);
+/// How the CUDA back end implements `node`: by a kernel of ours, a library's, or LibTorch's.
+lower::Choice choose(const ir::Node& node, const DeviceSession& session);
 
 /// Decides which ports nodes can take directly (device tensors only): those that no library call
 /// touches and at most `kMaxPatchedNodes` nodes do. Allocates memory for the others.

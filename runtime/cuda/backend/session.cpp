@@ -23,6 +23,15 @@ kernels::Target make_target(const DeviceInfo& info) {
   return t;
 }
 
+/// Times of the virtual GPU say nothing, so nothing is timed there unless asked for.
+bool tuning_wanted(const Options& options, const kernels::Target& target) {
+  const auto at = options.backend_options.find(std::string("cuda.") + kTuningOption);
+  if (at == options.backend_options.end()) return target.arch != "virtual";
+  if (at->second == "on" || at->second == "off") return at->second == "on";
+  throw Error(Code::kInvalidOption,
+              fmt::format("option '{}' is '{}', but may be: on, off", at->first, at->second));
+}
+
 }  // namespace
 
 std::string driver_library(const Options& options) {
@@ -40,8 +49,12 @@ std::shared_ptr<DeviceSession> DeviceSession::open(const Options& options) {
   return std::shared_ptr<DeviceSession>(new DeviceSession(std::move(context), options));
 }
 
-DeviceSession::DeviceSession(ContextRef context, const Options&)
+DeviceSession::DeviceSession(ContextRef context, const Options& options)
     : context_(std::move(context)), target_(make_target(context_->info())) {
+  Tuner::Settings tuning;
+  tuning.on = tuning_wanted(options, target_);
+  tuner_ = std::make_shared<Tuner>(context_, std::move(tuning));
+  libraries_ = std::make_unique<LibraryPlanner>(context_, tuner_);
   const CurrentContext current(*context_);
   arena_ = Arena::create(context_, context_->info().total_bytes / kReserveFactor);
   stream_ = Stream::create(context_);

@@ -12,6 +12,7 @@
 #include "kernels/registry.h"
 #include "runtime/cuda/graph/arena.h"
 #include "runtime/cuda/handles.h"
+#include "runtime/cuda/library/planner.h"
 
 namespace monograph::cuda {
 
@@ -29,6 +30,9 @@ class DeviceSession {
   const std::shared_ptr<Arena>& arena() const noexcept { return arena_; }
   const kernels::Target& target() const noexcept { return target_; }
   const kernels::Compiler& compiler() const noexcept { return compiler_; }
+  /// Chooses among alternatives for a launch by timing; off on the virtual GPU unless asked for.
+  Tuner& tuner() const noexcept { return *tuner_; }
+  LibraryPlanner& libraries() const noexcept { return *libraries_; }
   CUstream stream() const { return stream_.get(); }
 
   /// Throws Error(kDevicePoisoned) with advice if a sticky error has been seen.
@@ -43,6 +47,8 @@ class DeviceSession {
   ContextRef context_;
   kernels::Target target_;
   kernels::Compiler compiler_;
+  std::shared_ptr<Tuner> tuner_;
+  std::unique_ptr<LibraryPlanner> libraries_;
   std::shared_ptr<Arena> arena_;
   Stream stream_;
   std::mutex mutex_;
@@ -71,5 +77,8 @@ class DeviceSession::Turn {
 
 /// Name of the driver library that `options` and the environment ask for.
 std::string driver_library(const Options& options);
+
+/// The back end's own options: "cuda.tuning" is "on" or "off".
+inline constexpr const char* kTuningOption = "tuning";
 
 }  // namespace monograph::cuda

@@ -108,9 +108,8 @@ class Workbench {
     session_ = cuda::DeviceSession::open(cuda_options());
     current_.emplace(*session_->context());
     planned_.graph = &program.graph();
-    planned_.lowered = lower::lower(*planned_.graph, [this](const ir::Node& node) {
-      return cuda::choose(node, *session_);
-    });
+    planned_.lowered = lower::lower(
+        *planned_.graph, [this](const ir::Node& node) { return cuda::choose(node, *session_); });
     planned_.plan = plan::make_plan(planned_.lowered.problem, plan::Concurrency::kGraph);
     for (const NamedTensor& w : program.weights()) planned_.weights.emplace(w.name, w.tensor);
     planned_.inputs = program.inputs();

@@ -12,14 +12,15 @@ namespace monograph::bench {
 
 /// What answers are measured against.
 struct Reference {
-  std::vector<at::Tensor> exact;   ///< float64 where `kind` says so, on the CPU
+  std::vector<at::Tensor> exact;   ///< computed as `kind` says, on the CPU
   std::vector<double> eager_rmse;  ///< eager's own distance, per output
   std::vector<at::Tensor> eager;
-  std::string kind;  ///< "float64", or "eager" where float64 doesn't fit in memory
+  /// "float64"; where that doesn't fit in memory, "float32" for half precisions, else "eager".
+  std::string kind;
 };
 
-/// Runs the model in float64 with the weights and inputs of `model`, if it takes less than
-/// `most_bytes`.
+/// Runs the model in float64 (or float32, see `kind`) with the weights and inputs of `model`, if its
+/// weights take less than `most_bytes`.
 Reference make_reference(const ModelEntry& entry, const ModelOptions& options,
                          const ModelCase& model, double most_bytes);
 

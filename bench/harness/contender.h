@@ -5,6 +5,7 @@
 #include <monograph/options.h>
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +19,7 @@ namespace monograph::bench {
 struct Round {
   double wall = 0;               ///< until the device has finished
   std::optional<double> device;  ///< between events on the stream, where there is one
+  double host = 0;               ///< until the last call returned, whatever the device does
 };
 
 /// Not thread-safe. Made ready by `prepare`, which says why if it can't be: a peer that isn't
@@ -26,11 +28,17 @@ class Contender {
  public:
   virtual ~Contender() = default;
   virtual std::string name() const = 0;
+  /// Begins what can be prepared beside other contenders, in a process of its own.
+  virtual void start() {}
+  /// Whether it runs in a process of its own, so that what it takes can't be told from outside.
+  virtual bool is_process() const { return false; }
   /// Compiles and warms up. Returns why this contender can't take part, or nothing.
   virtual std::optional<std::string> prepare() = 0;
   /// What one call gives, on the CPU, for the check before any timing.
   virtual std::vector<at::Tensor> outputs() = 0;
   virtual Round run(int calls) = 0;
+  /// What a contender knows of itself once it is prepared: bytes, counts, milliseconds by name.
+  virtual std::map<std::string, double> figures() const { return {}; }
   double prepare_ms = 0;  ///< what `prepare` took
 };
 
@@ -75,9 +83,10 @@ Round time_round(DeviceClock& clock, int calls, const Call& call) {
   clock.start();
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < calls; ++i) call();
+  const std::chrono::duration<double, std::micro> host = std::chrono::steady_clock::now() - begin;
   const std::optional<double> device = clock.stop();
   const std::chrono::duration<double, std::micro> wall = std::chrono::steady_clock::now() - begin;
-  Round round{wall.count() / calls, std::nullopt};
+  Round round{wall.count() / calls, std::nullopt, host.count() / calls};
   if (device) round.device = *device / calls;
   return round;
 }
@@ -88,6 +97,8 @@ struct CudaHarness {
   std::unique_ptr<Contender> (*make_graphed_eager)(const ModelCase& model);
   /// Name, memory and driver of the current device, as one line.
   std::string (*describe)();
+  /// Of the current device's memory, by all processes.
+  double (*bytes_in_use)();
 };
 /// Null, with the reason in `why`, where it can't be opened.
 const CudaHarness* cuda_harness(std::string* why = nullptr);

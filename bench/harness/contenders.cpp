@@ -76,7 +76,9 @@ class Ours final : public Contender {
     const c10::InferenceMode inference;
     try {
       compiled_ = std::make_unique<CompiledModule>(model_.module, options_);
-      for (const TensorSpec& spec : compiled_->prepare(model_.inputs).program().outputs()) {
+      Executable& made = compiled_->prepare(model_.inputs);
+      note(made);
+      for (const TensorSpec& spec : made.program().outputs()) {
         outputs_.push_back(at::empty_strided(
             spec.sizes, spec.strides,
             at::TensorOptions().dtype(spec.dtype).device(model_.inputs.front().device())));
@@ -89,6 +91,8 @@ class Ours final : public Contender {
     run(3);
     return std::nullopt;
   }
+
+  std::map<std::string, double> figures() const override { return figures_; }
 
   std::vector<at::Tensor> outputs() override {
     const c10::InferenceMode inference;
@@ -114,8 +118,31 @@ class Ours final : public Contender {
   }
 
  private:
+  void note(const Executable& made) {
+    const Report& r = made.report();
+    figures_ = {{"trace_ms", r.trace_ms},
+                {"passes_ms", r.passes_ms},
+                {"build_ms", r.build_ms},
+                {"nodes_traced", static_cast<double>(r.nodes_traced)},
+                {"nodes_final", static_cast<double>(r.nodes_final)},
+                {"launches", static_cast<double>(r.launches)},
+                {"arena_bytes", static_cast<double>(r.arena_bytes)},
+                {"arena_lower_bound", static_cast<double>(r.arena_lower_bound)},
+                {"weight_bytes", static_cast<double>(r.weight_bytes)}};
+    if (r.backend == "cuda") {
+      const std::string nodes = made.dump("graph_nodes");
+      figures_["child_graphs"] = static_cast<double>(count(nodes, ": child graph\n"));
+    }
+  }
+  static std::size_t count(const std::string& text, const std::string& what) {
+    std::size_t found = 0;
+    for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++found;
+    return found;
+  }
+
   ModelCase model_;
   std::string name_;
+  std::map<std::string, double> figures_;
   double slowdown_;
   std::unique_ptr<DeviceClock> clock_;
   Options options_;

@@ -30,8 +30,9 @@ struct Arguments {
   ModelOptions model;
   BenchSettings settings;
   std::string json, csv, markdown;
-  std::vector<std::string> compare, render;
+  std::vector<std::string> compare, render, passes;
   double bandwidth = 0;
+  bool stream = false;
   bool list = false;
 };
 
@@ -88,8 +89,14 @@ BenchResult run_models(Arguments& a, const std::string& command) {
   for (const auto& name : a.models) find_model(name);
   const Device device = select_device(a.device);
   a.settings.options = device.options();
+  a.settings.options.passes = a.passes;
+  if (a.stream) a.settings.options.graph_mode = GraphMode::kNone;
   const bool gpu = device.backend == "cuda" && !device.emulated;
-  if (gpu) a.model.device = at::Device(at::kCUDA, 0);
+  if (gpu) {
+    constexpr double kBytesOnGpu = 40e9;
+    a.model.device = at::Device(at::kCUDA, 0);
+    a.settings.reference_bytes = kBytesOnGpu;
+  }
   std::string why;
   const CudaHarness* cuda = gpu ? cuda_harness(&why) : nullptr;
   if (gpu && cuda == nullptr) throw Error(Code::kDeviceUnavailable, why);
@@ -160,6 +167,9 @@ void define(CLI::App& app, Arguments& a) {
   app.add_option("--peers", a.settings.peers,
                  "Of " + fmt::format("{}", fmt::join(peer_names(), ", ")))
       ->delimiter(',');
+  app.add_option("--passes", a.passes, "Ours: names of passes, or 'fused' (default: the default)")
+      ->delimiter(',');
+  app.add_flag("--stream", a.stream, "Ours: launch by launch, no graph");
   app.add_option("--rounds", a.settings.rounds)->check(CLI::Range(1, 10000))->capture_default_str();
   app.add_option("--round-ms", a.settings.round_ms, "What a contender's round takes")
       ->capture_default_str();

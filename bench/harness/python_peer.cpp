@@ -95,8 +95,8 @@ class Peer final : public Contender {
   explicit Peer(PythonPeer peer) : peer_(std::move(peer)) {}
   std::string name() const override { return peer_.mode; }
 
-  std::optional<std::string> prepare() override {
-    const fs::path log = fs::path(peer_.folder) / (peer_.mode + ".log");
+  bool is_process() const override { return true; }
+  void start() override {
     const std::string device = peer_.options.device.is_cuda() ? "cuda" : "cpu";
     try {
       child_ = std::make_unique<Child>(
@@ -104,14 +104,25 @@ class Peer final : public Contender {
                                    peer_.mode, "--folder", peer_.folder, "--device", device,
                                    "--layers", std::to_string(peer_.options.layers), "--length",
                                    std::to_string(peer_.options.length)},
-          log);
-      const auto ready = child_->answer();
-      if (ready.contains("missing")) return ready.at("missing").get<std::string>();
-      return std::nullopt;
+          log());
     } catch (const Error& error) {
-      return fmt::format("{}; see {}", error.message(), log.string());
+      not_started_ = error.message();
     }
   }
+
+  std::optional<std::string> prepare() override {
+    if (child_ == nullptr) return not_started_;
+    try {
+      const auto ready = child_->answer();
+      if (ready.contains("missing")) return ready.at("missing").get<std::string>();
+      if (ready.contains("prepare_ms")) figures_["own_prepare_ms"] = ready.at("prepare_ms");
+      return std::nullopt;
+    } catch (const Error& error) {
+      return fmt::format("{}; see {}", error.message(), log().string());
+    }
+  }
+
+  std::map<std::string, double> figures() const override { return figures_; }
 
   std::vector<at::Tensor> outputs() override {
     const fs::path file = fs::path(peer_.folder) / (peer_.mode + "_outputs.safetensors");
@@ -127,13 +138,17 @@ class Peer final : public Contender {
 
   Round run(int calls) override {
     const auto said = child_->ask(fmt::format("run {}", calls));
-    Round round{said.at("wall_us").get<double>(), std::nullopt};
+    Round round{said.at("wall_us").get<double>(), std::nullopt, said.at("host_us").get<double>()};
     if (said.contains("device_us")) round.device = said.at("device_us").get<double>();
     return round;
   }
 
  private:
+  fs::path log() const { return fs::path(peer_.folder) / (peer_.mode + ".log"); }
+
   PythonPeer peer_;
+  std::string not_started_ = "its process was never started";
+  std::map<std::string, double> figures_;
   std::unique_ptr<Child> child_;
 };
 

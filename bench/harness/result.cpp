@@ -32,6 +32,8 @@ json contender_json(const ContenderResult& c) {
   j["rmse_allowed"] = c.check.allowed;
   j["wall_us"] = summary_json(c.wall_us);
   j["device_us"] = summary_json(c.device_us);
+  if (c.host_us) j["host_us"] = *c.host_us;
+  if (!c.figures.empty()) j["figures"] = c.figures;
   return j;
 }
 
@@ -52,6 +54,8 @@ ContenderResult contender_of(const json& j) {
   c.check.allowed = j.value("rmse_allowed", 0.0);
   c.wall_us = rounds_of(j, "wall_us");
   c.device_us = rounds_of(j, "device_us");
+  if (j.contains("host_us")) c.host_us = j.at("host_us").get<double>();
+  c.figures = j.value("figures", std::map<std::string, double>());
   return c;
 }
 

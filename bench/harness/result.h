@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -23,6 +24,11 @@ struct ContenderResult {
   Check check;
   std::vector<double> wall_us;
   std::vector<double> device_us;  ///< empty without a GPU
+  /// Median of the caller's thread's own time per call, in runs too short to fill a launch queue.
+  std::optional<double> host_us;
+  /// Bytes, counts and milliseconds by name: see Contender::figures; "device_bytes" is what the
+  /// device's memory in use grew by while it was prepared.
+  std::map<std::string, double> figures;
 };
 
 struct ModelResult {

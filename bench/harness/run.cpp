@@ -47,12 +47,16 @@ Contenders make_contenders(const ModelEntry& entry, const ModelOptions& options,
 }
 
 // Prepares and checks; who can't take part is marked in its result.
-ContenderResult admit(Contender& contender, const Reference& reference) {
+ContenderResult admit(Contender& contender, const Reference& reference, const CudaHarness* cuda) {
   ContenderResult result;
   result.name = contender.name();
+  const double before = cuda != nullptr ? cuda->bytes_in_use() : 0;
   const auto begin = Clock::now();
   const auto why_not = contender.prepare();
   contender.prepare_ms = result.prepare_ms = 1e3 * seconds_since(begin);
+  result.figures = contender.figures();
+  if (cuda != nullptr && !contender.is_process())
+    result.figures["device_bytes"] = cuda->bytes_in_use() - before;
   if (why_not) {
     result.status = "missing";
     result.reason = *why_not;
@@ -62,6 +66,14 @@ ContenderResult admit(Contender& contender, const Reference& reference) {
   result.status = result.check.passed ? "ok" : "wrong";
   result.reason = result.check.reason;
   return result;
+}
+
+// Median over short runs, each of fewer calls than a device's queue holds.
+double host_time(Contender& contender) {
+  constexpr int kRuns = 21, kCalls = 12;
+  std::vector<double> times;
+  for (int i = 0; i < kRuns; ++i) times.push_back(contender.run(kCalls).host);
+  return summarise(std::move(times)).median;
 }
 
 int calls_per_round(Contender& contender, double round_ms) {
@@ -92,6 +104,7 @@ void interleave(Contenders& contenders, std::vector<ContenderResult>& results,
       if (took.device) results[i].device_us.push_back(*took.device);
     }
   }
+  for (const std::size_t i : present) results[i].host_us = host_time(*contenders[i]);
 }
 
 }  // namespace
@@ -121,9 +134,11 @@ ModelResult bench_model(const ModelEntry& entry, const ModelOptions& options,
   const Reference reference = make_reference(entry, options, model, settings.reference_bytes);
   result.reference = reference.kind;
   Contenders contenders = make_contenders(entry, options, model, settings);
+  const CudaHarness* cuda = options.device.is_cuda() ? cuda_harness() : nullptr;
+  for (auto& contender : contenders) contender->start();
   for (auto& contender : contenders) {
     progress("preparing " + contender->name());
-    result.contenders.push_back(admit(*contender, reference));
+    result.contenders.push_back(admit(*contender, reference, cuda));
   }
   interleave(contenders, result.contenders, settings, progress);
   return result;

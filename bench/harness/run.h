@@ -19,7 +19,7 @@ struct BenchSettings {
   std::string python;
   std::string peer_script;
   std::string folder;            ///< for what Python peers read and write
-  double reference_bytes = 8e9;  ///< most that the float64 weights may take
+  double reference_bytes = 8e9;  ///< most that the reference's weights may take
 };
 
 /// Names that BenchSettings::peers may hold.

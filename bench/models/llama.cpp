@@ -24,10 +24,6 @@
 namespace monograph::bench {
 namespace {
 
-torch::nn::Linear make_linear(std::int64_t in, std::int64_t out) {
-  return torch::nn::Linear(torch::nn::LinearOptions(in, out).bias(false));
-}
-
 // [B, 1, heads * D] -> [B, heads, 1, D]
 at::Tensor split_heads(const at::Tensor& x, std::int64_t head_dim) {
   return x.view({x.size(0), x.size(1), -1, head_dim}).transpose(1, 2);
@@ -110,10 +106,10 @@ at::Tensor RmsNormImpl::forward(const at::Tensor& x) {
 LlamaAttentionImpl::LlamaAttentionImpl(const LlamaConfig& c) : config(c) {
   const std::int64_t queries = c.num_attention_heads * c.head_dim;
   const std::int64_t keys = c.num_key_value_heads * c.head_dim;
-  q_proj = register_module("q_proj", make_linear(c.hidden_size, queries));
-  k_proj = register_module("k_proj", make_linear(c.hidden_size, keys));
-  v_proj = register_module("v_proj", make_linear(c.hidden_size, keys));
-  o_proj = register_module("o_proj", make_linear(queries, c.hidden_size));
+  q_proj = register_module("q_proj", Projection(c.hidden_size, queries, c.dtype));
+  k_proj = register_module("k_proj", Projection(c.hidden_size, keys, c.dtype));
+  v_proj = register_module("v_proj", Projection(c.hidden_size, keys, c.dtype));
+  o_proj = register_module("o_proj", Projection(queries, c.hidden_size, c.dtype));
   if (c.query_key_norm) {
     q_norm = register_module("q_norm", RmsNorm(c.head_dim, c));
     k_norm = register_module("k_norm", RmsNorm(c.head_dim, c));
@@ -154,9 +150,9 @@ at::Tensor LlamaAttentionImpl::forward(const at::Tensor& hidden, const DecodeSte
 }
 
 LlamaMlpImpl::LlamaMlpImpl(const LlamaConfig& c) {
-  gate_proj = register_module("gate_proj", make_linear(c.hidden_size, c.intermediate_size));
-  up_proj = register_module("up_proj", make_linear(c.hidden_size, c.intermediate_size));
-  down_proj = register_module("down_proj", make_linear(c.intermediate_size, c.hidden_size));
+  gate_proj = register_module("gate_proj", Projection(c.hidden_size, c.intermediate_size, c.dtype));
+  up_proj = register_module("up_proj", Projection(c.hidden_size, c.intermediate_size, c.dtype));
+  down_proj = register_module("down_proj", Projection(c.intermediate_size, c.hidden_size, c.dtype));
 }
 
 at::Tensor LlamaMlpImpl::forward(const at::Tensor& x) {
@@ -178,8 +174,8 @@ at::Tensor LlamaLayerImpl::forward(const at::Tensor& hidden, const DecodeStep& s
 }
 
 LlamaModelImpl::LlamaModelImpl(const LlamaConfig& config) {
-  embed_tokens =
-      register_module("embed_tokens", torch::nn::Embedding(config.vocab_size, config.hidden_size));
+  embed_tokens = register_module(
+      "embed_tokens", Table(config.vocab_size, config.hidden_size, config.dtype));
   for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) layers->push_back(LlamaLayer(config));
   register_module("layers", layers);
   norm = register_module("norm", RmsNorm(config.hidden_size, config));
@@ -205,10 +201,19 @@ at::Tensor LlamaModelImpl::forward(const at::Tensor& token, const at::Tensor& po
   return norm(hidden);
 }
 
-LlamaDecoderImpl::LlamaDecoderImpl(const LlamaConfig& config) {
+LlamaDecoderImpl::LlamaDecoderImpl(const LlamaConfig& config)
+    : tied(config.tie_word_embeddings) {
   model = register_module("model", LlamaModel(config));
-  lm_head = register_module("lm_head", make_linear(config.hidden_size, config.vocab_size));
-  if (config.tie_word_embeddings) lm_head->weight = model->embed_tokens->weight;
+  lm_head = register_module("lm_head", Projection(config.hidden_size, config.vocab_size, config.dtype));
+  tie();
+}
+
+// Both names share memory, and calls use one tensor.
+void LlamaDecoderImpl::tie() {
+  if (!tied) return;
+  lm_head->weight = lm_head->named_parameters()["weight"];
+  lm_head->weight.set_data(model->embed_tokens->weight.detach());
+  lm_head->weight = model->embed_tokens->weight;
 }
 
 std::tuple<at::Tensor, at::Tensor> LlamaDecoderImpl::forward(const at::Tensor& token,
@@ -232,15 +237,12 @@ void LlamaDecoderImpl::clear_caches() {
 }
 
 LlamaDecoder make_llama(const LlamaConfig& config, at::ScalarType dtype) {
-  constexpr double kDeviation = 0.02;
-  LlamaDecoder decoder(config);
+  LlamaConfig typed = config;
+  typed.dtype = dtype;
+  LlamaDecoder decoder(typed);
   decoder->to(dtype);
-  // A conversion gives tied parameters memory of their own.
-  if (config.tie_word_embeddings) decoder->lm_head->weight = decoder->model->embed_tokens->weight;
-  for (auto& parameter : decoder->parameters()) {
-    parameter.requires_grad_(false);
-    if (parameter.dim() > 1) parameter.normal_(0, kDeviation);
-  }
+  decoder->tie();
+  for (auto& parameter : decoder->parameters()) parameter.requires_grad_(false);
   decoder->eval();
   return decoder;
 }

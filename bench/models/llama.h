@@ -4,8 +4,6 @@
 
 #include <torch/nn/module.h>
 #include <torch/nn/modules/container/modulelist.h>
-#include <torch/nn/modules/embedding.h>
-#include <torch/nn/modules/linear.h>
 
 #include <cstdint>
 #include <string>
@@ -13,6 +11,7 @@
 #include <vector>
 
 #include "bench/models/bert.h"
+#include "bench/models/drawn.h"
 
 namespace monograph::bench {
 
@@ -35,6 +34,7 @@ struct LlamaConfig {
   std::int64_t cache_length = 2048;  ///< positions in the caches
   /// kExplicit: norms and attention written out operator by operator.
   Attention style = Attention::kFused;
+  at::ScalarType dtype = at::kFloat;
 
   static LlamaConfig llama_3_2_1b();
   static LlamaConfig llama_3_1_8b();
@@ -63,7 +63,7 @@ struct LlamaAttentionImpl : torch::nn::Module {
   /// [B, 1, H] -> [B, 1, H]; writes one position of the caches.
   at::Tensor forward(const at::Tensor& hidden, const DecodeStep& step);
 
-  torch::nn::Linear q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr}, o_proj{nullptr};
+  Projection q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr}, o_proj{nullptr};
   RmsNorm q_norm{nullptr}, k_norm{nullptr};
   at::Tensor key_cache, value_cache;  ///< [B, key-value heads, cache_length, head_dim]
   LlamaConfig config;
@@ -77,7 +77,7 @@ struct LlamaMlpImpl : torch::nn::Module {
   explicit LlamaMlpImpl(const LlamaConfig& config);
   at::Tensor forward(const at::Tensor& x);
 
-  torch::nn::Linear gate_proj{nullptr}, up_proj{nullptr}, down_proj{nullptr};
+  Projection gate_proj{nullptr}, up_proj{nullptr}, down_proj{nullptr};
 };
 TORCH_MODULE(LlamaMlp);
 
@@ -96,15 +96,15 @@ struct LlamaModelImpl : torch::nn::Module {
   /// `token` i64[B, 1], `position` i64[1] -> [B, 1, H], normed
   at::Tensor forward(const at::Tensor& token, const at::Tensor& position);
 
-  torch::nn::Embedding embed_tokens{nullptr};
+  Table embed_tokens{nullptr};
   torch::nn::ModuleList layers;
   RmsNorm norm{nullptr};
   at::Tensor cos, sin;  ///< [cache_length, head_dim]
 };
 TORCH_MODULE(LlamaModel);
 
-/// One greedy decoding step. Weights carry Hugging Face's names. Parameters are drawn from a normal
-/// distribution of deviation 0.02, or loaded by `load_weights`.
+/// One greedy decoding step. Weights carry Hugging Face's names. Parameters are drawn from a
+/// bell-shaped distribution of deviation 0.02, or loaded by `load_weights`.
 struct LlamaDecoderImpl : torch::nn::Module {
   explicit LlamaDecoderImpl(const LlamaConfig& config);
   /// `token` i64[B, 1], `position` i64[1] -> next token i64[B, 1], logits [B, V].
@@ -113,9 +113,13 @@ struct LlamaDecoderImpl : torch::nn::Module {
   /// Names of the caches, which a call changes and which must be declared as mutable state.
   std::vector<std::string> state_names() const;
   void clear_caches();
+  /// Gives the tied head the embedding's memory again: a conversion of the module's type or device
+  /// leaves each parameter with memory of its own. Nothing if the embeddings aren't tied.
+  void tie();
 
   LlamaModel model{nullptr};
-  torch::nn::Linear lm_head{nullptr};
+  Projection lm_head{nullptr};
+  bool tied;
 };
 TORCH_MODULE(LlamaDecoder);
 

@@ -96,7 +96,7 @@ def time_calls(call, calls, cuda):
     start = time.perf_counter()
     for _ in range(calls):
         call()
-    answer = {}
+    answer = {"host_us": 1e6 * (time.perf_counter() - start) / calls}
     if cuda:
         end.record()
         end.synchronize()
@@ -123,15 +123,19 @@ def main():
             inputs = [inputs[f"in_{i}"].to(args.device) for i in range(len(inputs))]
             weights = load(os.path.join(args.folder, "weights.safetensors"))
             model = models.build(args.model, weights, inputs, args.device, args.layers, args.length)
+            begin = time.perf_counter()
             call = prepare(args.mode, model, inputs, args.folder)
             for _ in range(3):
                 call()
+            if args.device == "cuda":
+                torch.cuda.synchronize()
+            prepare_ms = 1e3 * (time.perf_counter() - begin)
         except SystemExit as why:
             return say({"missing": str(why)})
         except Exception as error:  # a peer that fails is reported with its own words
             first = (str(error).strip().splitlines() or [""])[0]
             return say({"missing": f"{type(error).__name__}: {first[:200]}"})
-        say({"ready": True})
+        say({"ready": True, "prepare_ms": prepare_ms})
         for line in sys.stdin:
             what, _, rest = line.strip().partition(" ")
             if what == "run":

@@ -40,9 +40,9 @@ BenchResult example(double ours) {
   Check passed;
   passed.passed = true;
   passed.rmse = 0.25;
-  model.contenders.push_back({"monograph", "ok", "", 12, passed, around(ours), {}});
-  model.contenders.push_back({"eager", "ok", "", 1, passed, around(200), {}});
-  model.contenders.push_back({"onnxruntime", "missing", "it isn't \"installed\"", 0, {}, {}, {}});
+  model.contenders.push_back({"monograph", "ok", "", 12, passed, around(ours), {}, 4.5, {{"arena_bytes", 4096}}});
+  model.contenders.push_back({"eager", "ok", "", 1, passed, around(200), {}, {}, {}});
+  model.contenders.push_back({"onnxruntime", "missing", "it isn't \"installed\"", 0, {}, {}, {}, {}, {}});
   BenchResult result;
   result.command = "monograph_bench mlp";
   result.device = "host";
@@ -62,6 +62,9 @@ TEST_F(ResultFile, ComesBackUnchanged) {
   const BenchResult back = read_result(path_);
   EXPECT_EQ(to_json(back), to_json(example(100)));
   EXPECT_EQ(back.models.at(0).contenders.at(2).reason, "it isn't \"installed\"");
+  EXPECT_EQ(back.models.at(0).contenders.at(0).host_us, 4.5);
+  EXPECT_EQ(back.models.at(0).contenders.at(0).figures.at("arena_bytes"), 4096);
+  EXPECT_FALSE(back.models.at(0).contenders.at(1).host_us);
 }
 
 TEST_F(ResultFile, DamageIsNamed) {

@@ -1,10 +1,16 @@
 // Times kernels on a real GPU at the shapes of a decoding step: chains of launches in one graph
-// with programmatic edges, over more memory than L2 holds. Prints measured beside predicted time.
+// with programmatic edges, over more memory than L2 holds. Prints measured beside predicted time;
+// `--json FILE` writes the same for docs/performance.md.
 #include <fmt/format.h>
 #include <monograph/error.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
 #include <vector>
 
 #include "kernels/compile/compiler.h"
@@ -29,6 +35,7 @@ struct Timing {
   DeviceBuffer state = DeviceBuffer::allocate(context, std::size_t{1} << 20);
   Compiler compiler{KERNEL_CACHE, 4};
   Target target;
+  nlohmann::json rows = nlohmann::json::array();
 
   Timing() {
     const DeviceInfo& info = context->info();
@@ -36,10 +43,26 @@ struct Timing {
     target.multiprocessors = info.multiprocessors;
     // What the H200 streams; the H100's figure is Target's own.
     if (info.name.find("H200") != std::string::npos) target.read_bytes_per_us = 4.55e6;
-    driver.MemsetD8Async(pool.get(), 0, pool.bytes(), stream.get());
-    driver.MemsetD8Async(small.get(), 0, small.bytes(), stream.get());
+    fill(pool);
+    fill(small);
     driver.MemsetD8Async(state.get(), 0, state.bytes(), stream.get());
     std::printf("%s, %d multiprocessors\n", info.name.c_str(), target.multiprocessors);
+  }
+
+  /// Numbers around 1 of either sign as bfloat16, hence as float as well: zeros would cost less
+  /// power, and hide what a kernel reads.
+  void fill(const DeviceBuffer& buffer) const {
+    constexpr std::size_t kBlock = std::size_t{16} << 20;
+    std::mt19937 random(7);
+    std::vector<std::uint16_t> block(kBlock / 2);
+    for (std::uint16_t& x : block) {
+      x = static_cast<std::uint16_t>((random() & 0x80ffU) | 0x3f00U);
+    }
+    for (std::size_t at = 0; at < buffer.bytes(); at += kBlock) {
+      driver.MemcpyHtoDAsync(buffer.get() + at, block.data(),
+                             std::min(kBlock, buffer.bytes() - at), stream.get());
+    }
+    driver.StreamSynchronize(stream.get());
   }
 
   /// Launches of `instance`, each on constant inputs of its own.
@@ -152,6 +175,21 @@ struct Timing {
         name.c_str(), kernel.c_str(), plain, overlapped, predicted, bytes / overlapped / 1e6,
         100 * predicted / overlapped);
     std::fflush(stdout);
+    rows.push_back({{"case", name},
+                    {"kernel", kernel},
+                    {"us", plain},
+                    {"programmatic_us", overlapped},
+                    {"bytes", bytes},
+                    {"predicted_us", predicted}});
+  }
+
+  void write(const char* file) const {
+    const nlohmann::json all{{"device", context->info().name},
+                             {"multiprocessors", target.multiprocessors},
+                             {"driver", driver.version()},
+                             {"read_bytes_per_us", target.read_bytes_per_us},
+                             {"kernels", rows}};
+    std::ofstream(file) << all.dump(1) << "\n";
   }
 };
 
@@ -188,6 +226,51 @@ Call norm(std::int64_t rows, std::int64_t n) {
   return c;
 }
 
+/// `op` along rows of 2,048 halves, 4,096 of them: 16 MiB in.
+Call rows(const std::string& op, std::vector<Argument> more, std::vector<std::int64_t> out,
+          DType type = DType::kBF16) {
+  Call c;
+  c.op = op;
+  c.inputs = {dense(DType::kBF16, {4096, 2048})};
+  c.inputs[0].constant = true;
+  c.args = {tensor_argument(0)};
+  c.args.insert(c.args.end(), more.begin(), more.end());
+  c.outputs = {dense(type, std::move(out))};
+  return c;
+}
+
+/// Kernels that only stream, at a size that fills the chip.
+void streaming(Timing& t) {
+  const std::vector<std::int64_t> whole{4096, 2048}, row{4096, 1};
+  for (const char* name : {"relu", "gelu", "silu", "exp", "tanh", "sigmoid", "neg"}) {
+    t.report(fmt::format("{} 4096 x 2048", name), name,
+             rows(fmt::format("aten.{}.default", name), {}, whole));
+  }
+  for (const char* name : {"add", "mul"}) {
+    Call c = rows(fmt::format("aten.{}.Tensor", name), {tensor_argument(1)}, whole);
+    c.inputs.push_back(c.inputs[0]);
+    t.report(fmt::format("{} 4096 x 2048", name), name, c);
+  }
+  const Argument last = number_argument(std::int64_t{-1});
+  const Argument dims = number_argument(std::vector<std::int64_t>{-1});
+  const Argument keep = number_argument(true), no = number_argument(false);
+  t.report("softmax 4096 x 2048", "softmax", rows("aten._softmax.default", {last, no}, whole));
+  t.report("log_softmax 4096 x 2048", "log_softmax",
+           rows("aten._log_softmax.default", {last, no}, whole));
+  t.report("sum 4096 x 2048", "sum", rows("aten.sum.dim_IntList", {dims, keep}, row));
+  t.report("mean 4096 x 2048", "mean", rows("aten.mean.dim", {dims, keep}, row));
+  t.report("amax 4096 x 2048", "amax", rows("aten.amax.default", {dims, keep}, row));
+  t.report("argmax 4096 x 2048", "argmax",
+           rows("aten.argmax.default", {last, keep}, row, DType::kI64));
+  Call layer = rows("aten.layer_norm.default",
+                    {number_argument(std::vector<std::int64_t>{2048}), tensor_argument(1),
+                     tensor_argument(2), number_argument(1e-5)},
+                    whole);
+  layer.inputs.push_back(dense(DType::kBF16, {2048}));
+  layer.inputs.push_back(dense(DType::kBF16, {2048}));
+  t.report("layer_norm 4096 x 2048", "layer_norm", layer);
+}
+
 void all(Timing& t) {
   struct Shape {
     const char* name;
@@ -217,10 +300,12 @@ void all(Timing& t) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   try {
     Timing timing;
     all(timing);
+    streaming(timing);
+    if (argc == 3 && std::strcmp(argv[1], "--json") == 0) timing.write(argv[2]);
     return 0;
   } catch (const monograph::Error& e) {
     std::fprintf(stderr, "%s\n", e.what());

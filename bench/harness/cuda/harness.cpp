@@ -4,8 +4,12 @@
 #include <ATen/cuda/CUDAEvent.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <fmt/format.h>
+
+#include <fstream>
+#include <regex>
 
 #include "bench/harness/contender.h"
 
@@ -71,14 +75,31 @@ class GraphedEager final : public Contender {
   std::vector<at::Tensor> outputs_;
 };
 
+/// "580.159.04", from the kernel's module; empty where it doesn't say.
+std::string driver_version() {
+  std::ifstream in("/proc/driver/nvidia/version");
+  std::string line;
+  std::getline(in, line);
+  std::smatch found;
+  const std::regex version("[0-9]+\\.[0-9]+(\\.[0-9]+)?");
+  return std::regex_search(line, found, version) ? found.str() : "";
+}
+
 std::string describe() {
   const cudaDeviceProp* properties = at::cuda::getCurrentDeviceProperties();
   int driver = 0;
   cudaDriverGetVersion(&driver);
-  return fmt::format("{}, {} SMs, {:.0f} GiB, driver for CUDA {}.{}", properties->name,
+  return fmt::format("{}, {} SMs, {:.0f} GiB, driver {} for CUDA {}.{}", properties->name,
                      properties->multiProcessorCount,
-                     static_cast<double>(properties->totalGlobalMem) / (1 << 30), driver / 1000,
-                     driver % 1000 / 10);
+                     static_cast<double>(properties->totalGlobalMem) / (1 << 30),
+                     driver_version(), driver / 1000, driver % 1000 / 10);
+}
+
+double bytes_in_use() {
+  std::size_t free = 0;
+  std::size_t total = 0;
+  C10_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+  return static_cast<double>(total - free);
 }
 
 std::unique_ptr<DeviceClock> make_event_clock() {
@@ -95,6 +116,7 @@ extern "C" __attribute__((visibility("default"))) const monograph::bench::CudaHa
 monograph_bench_cuda() {
   static const monograph::bench::CudaHarness harness{&monograph::bench::make_event_clock,
                                                      &monograph::bench::make_graphed,
-                                                     &monograph::bench::describe};
+                                                     &monograph::bench::describe,
+                                                     &monograph::bench::bytes_in_use};
   return &harness;
 }

@@ -16,7 +16,7 @@ ModelCase make(LlamaConfig config, const ModelOptions& options) {
   seed_drawing(options.seed);
   LlamaDecoder decoder = make_llama(config, options.dtype);
   decoder->to(options.device);
-  if (config.tie_word_embeddings) decoder->lm_head->weight = decoder->model->embed_tokens->weight;
+  decoder->tie();
   const std::int64_t position = config.cache_length / 2;
   ModelCase made;
   made.inputs = {at::randint(config.vocab_size, {config.batch, 1}, at::kLong).to(options.device),

@@ -5,7 +5,9 @@ Usage: scripts/render_results.py [--check]
   --check  writes nothing; fails if a page isn't what the result files say
 
 A page holds a table where it says `<!-- results: FILE... -->` up to `<!-- end of results -->`; FILE is
-a name in bench/results. README's form is `<!-- summary: FILE... -->`: one line per model.
+a name in bench/results. README's form is `<!-- summary: FILE... -->`: one line per model. Of files that
+kernels_timing wrote, `<!-- kernels: FILE... -->` makes a table of kernels, `<!-- figures: FILE... -->`
+one of sizes and times beside the calls themselves.
 """
 
 import json
@@ -17,7 +19,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 PAGES = [ROOT / "docs" / "performance.md", ROOT / "README.md"]
-BLOCK = re.compile(r"(<!-- (results|summary): ([^>]*?) -->\n).*?(<!-- end of results -->)", re.S)
+BLOCK = re.compile(r"(<!-- (results|summary|kernels|figures): ([^>]*?) -->\n).*?(<!-- end of results -->)", re.S)
 
 
 def title(model):
@@ -92,11 +94,49 @@ def summary(results):
     return lines + [""]
 
 
+def kernels(name, result):
+    lines = [f"Result file `bench/results/{name}`: {result['device']}, {result['multiprocessors']} SMs, driver for CUDA "
+             f"{result['driver'] // 1000}.{result['driver'] % 1000 // 10}; read ceiling "
+             f"{result['read_bytes_per_us'] / 1e6:.2f} TB/s; `kernels_timing --json {name}`.", "",
+             "| case | kernel | µs a launch | with programmatic edges | least bytes at the ceiling, µs | achieved TB/s | of the ceiling |",
+             "|---|---|---|---|---|---|---|"]
+    for k in result["kernels"]:
+        best = min(k["us"], k["programmatic_us"])
+        rate = k["bytes"] / best / 1e6
+        lines.append(f"| {k['case']} | {k['kernel']} | {k['us']:.2f} | {k['programmatic_us']:.2f} | {k['predicted_us']:.2f} | "
+                     f"{rate:.2f} | {100 * rate * 1e6 / result['read_bytes_per_us']:.0f} % |")
+    return lines + [""]
+
+
+def mebibytes(value):
+    return f"{value / 2 ** 20:.1f}"
+
+
+def figures(results):
+    lines = ["| model | launches | of them library calls | arena KiB (least) | device memory beside weights MiB | trace + passes ms | build ms | "
+             "host µs a call | graphed eager's | reduce-overhead's first call s |", "|---|---|---|---|---|---|---|---|---|---|"]
+    for result in results:
+        for model in result["models"]:
+            by_name = {c["name"]: c for c in model["contenders"]}
+            ours = model["contenders"][0]
+            f = ours.get("figures", {})
+            if "launches" not in f:
+                continue
+            host = [f"{by_name[n]['host_us']:.1f}" if by_name.get(n, {}).get("host_us") else "–"
+                    for n in (ours["name"], "graphed eager")]
+            peer = by_name.get("reduce-overhead", {}).get("figures", {}).get("own_prepare_ms")
+            lines.append(f"| {title(model)} | {f['launches']:.0f} | {f.get('child_graphs', 0):.0f} | {f['arena_bytes'] / 1024:.0f} "
+                         f"({f['arena_lower_bound'] / 1024:.0f}) | {mebibytes(f.get('device_bytes', 0))} | "
+                         f"{f['trace_ms'] + f['passes_ms']:.0f} | {f['build_ms']:.0f} | {host[0]} | {host[1]} | "
+                         f"{f'{peer / 1e3:.0f}' if peer else '–'} |")
+    return lines + [""]
+
+
 def load(name):
     path = RESULTS / name
     try:
         result = json.loads(path.read_text())
-        if result["format"] != 1:
+        if "kernels" not in result and result["format"] != 1:
             raise ValueError(f"format {result['format']}")
         return result
     except (OSError, ValueError, KeyError) as error:
@@ -108,6 +148,10 @@ def render(match):
     results = [load(name) for name in names]
     if match[2] == "summary":
         lines = summary(results)
+    elif match[2] == "figures":
+        lines = figures(results)
+    elif match[2] == "kernels":
+        lines = [line for name, result in zip(names, results) for line in kernels(name, result)]
     else:
         lines = [line for name, result in zip(names, results) for line in detail(result, name)]
     return match[1] + "\n" + "\n".join(lines) + match[4]

@@ -19,8 +19,8 @@ struct Reference {
   std::string kind;
 };
 
-/// Runs the model in float64 (or float32, see `kind`) with the weights and inputs of `model`, if its
-/// weights take less than `most_bytes`.
+/// Runs the model in float64 (or float32, see `kind`) with the weights and inputs of `model`, if
+/// its weights take less than `most_bytes`.
 Reference make_reference(const ModelEntry& entry, const ModelOptions& options,
                          const ModelCase& model, double most_bytes);
 

@@ -9,8 +9,8 @@
 namespace monograph::bench {
 
 /// Fills `tensor` (dense, on the CPU, of a floating-point type) from a bell-shaped distribution of
-/// mean 0 and `deviation`, cut off at 3.5 deviations. Each element is a function of its index and of
-/// one number taken from LibTorch's CPU generator, so that the number of threads doesn't matter.
+/// mean 0 and `deviation`, cut off at 3.5 deviations. Each element is a function of its index and
+/// of one number taken from LibTorch's CPU generator, so that the number of threads doesn't matter.
 void draw_bell(const at::Tensor& tensor, double deviation);
 
 /// A linear layer without bias, named and called as torch::nn::Linear is, but drawn by draw_bell in

@@ -174,8 +174,8 @@ at::Tensor LlamaLayerImpl::forward(const at::Tensor& hidden, const DecodeStep& s
 }
 
 LlamaModelImpl::LlamaModelImpl(const LlamaConfig& config) {
-  embed_tokens = register_module(
-      "embed_tokens", Table(config.vocab_size, config.hidden_size, config.dtype));
+  embed_tokens =
+      register_module("embed_tokens", Table(config.vocab_size, config.hidden_size, config.dtype));
   for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) layers->push_back(LlamaLayer(config));
   register_module("layers", layers);
   norm = register_module("norm", RmsNorm(config.hidden_size, config));
@@ -201,10 +201,10 @@ at::Tensor LlamaModelImpl::forward(const at::Tensor& token, const at::Tensor& po
   return norm(hidden);
 }
 
-LlamaDecoderImpl::LlamaDecoderImpl(const LlamaConfig& config)
-    : tied(config.tie_word_embeddings) {
+LlamaDecoderImpl::LlamaDecoderImpl(const LlamaConfig& config) : tied(config.tie_word_embeddings) {
   model = register_module("model", LlamaModel(config));
-  lm_head = register_module("lm_head", Projection(config.hidden_size, config.vocab_size, config.dtype));
+  lm_head =
+      register_module("lm_head", Projection(config.hidden_size, config.vocab_size, config.dtype));
   tie();
 }
 

@@ -1,6 +1,6 @@
 // Every model of the zoo on a real GPU, cut to few layers: as a graph and launch by launch, against
-// float64, on changing inputs, with poisoned outputs and declared state; and a thousand replays that
-// must agree to the bit.
+// float64, on changing inputs, with poisoned outputs and declared state; and a thousand replays
+// that must agree to the bit.
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 #include <gmock/gmock.h>
@@ -104,8 +104,8 @@ TEST_P(HardwareModels, AgreeWithFloat64OnChangingInputs) {
     const Tensors eager_state = copies(state_);
     Tensors first, first_state;
     for (CompiledModule* ours : {&graph, &stream}) {
-      const std::string what = (ours == &graph ? "graph" : "stream") + std::string(", inputs ") +
-                               std::to_string(i);
+      const std::string what =
+          (ours == &graph ? "graph" : "stream") + std::string(", inputs ") + std::to_string(i);
       restore(state_, before);
       Tensors out = (*ours)(now.inputs);
       poison(out);

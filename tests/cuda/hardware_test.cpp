@@ -1,6 +1,6 @@
-// What only a real GPU and LibTorch's CUDA half can show: captures of LibTorch's own kernels, streams
-// of callers, and failures on purpose. The virtual GPU has twins of these in faults_test.cpp and
-// graph_test.cpp.
+// What only a real GPU and LibTorch's CUDA half can show: captures of LibTorch's own kernels,
+// streams of callers, and failures on purpose. The virtual GPU has twins of these in
+// faults_test.cpp and graph_test.cpp.
 #include <ATen/ATen.h>
 #include <ATen/cuda/CUDAContext.h>
 #include <ATen/cuda/CUDAEvent.h>
@@ -114,8 +114,8 @@ Error caught(Fn&& fn) {
 /// The device still does what it did before.
 void expect_usable() {
   const at::Tensor x = gpu_randn({64, 64});
-  const Program program =
-      trace(module_of([](const Tensors& in) -> Tensors { return {at::cumsum(in[0].exp(), 1)}; }), {x});
+  const Program program = trace(
+      module_of([](const Tensors& in) -> Tensors { return {at::cumsum(in[0].exp(), 1)}; }), {x});
   Executable e = Executable::build(program, cuda_options());
   const at::Tensor y = gpu_randn({64, 64});
   expect_close_on_device(e.replay({y})[0].cpu(), at::cumsum(y.exp(), 1).cpu(), "after a failure");
@@ -174,7 +174,10 @@ TEST(Hardware, CapturedCallsHaveEagersKernels) {
       {"flip", [](const at::Tensor& x) { return at::flip(x, {-1}); }, false},
       {"roll", [](const at::Tensor& x) { return at::roll(x, 3, -1); }, true},
       {"avg_pool2d", [](const at::Tensor& x) { return at::avg_pool2d(x, 2); }},
-      {"upsample", [](const at::Tensor& x) { return at::upsample_nearest2d(x, {32, 32}); }},
+      {"upsample",
+       [](const at::Tensor& x) {
+         return at::upsample_nearest2d(x, {32, 32});
+       }},
       {"tril", [](const at::Tensor& x) { return at::tril(x); }},
       {"kthvalue", [](const at::Tensor& x) { return std::get<0>(at::kthvalue(x, 3)); }},
   };
@@ -230,9 +233,10 @@ TEST(Hardware, ATracedBlockReplaysAsEagerOnOtherData) {
 
 TEST(Hardware, ForkedStreamsThatJoinAreCaptured) {
   const at::Tensor x = gpu_randn({64, 64});
-  const Program program = trace(
-      module_of([](const Tensors& in) -> Tensors { return {call("monograph_test::forks", in[0]).neg()}; }),
-      {x});
+  const Program program = trace(module_of([](const Tensors& in) -> Tensors {
+                                  return {call("monograph_test::forks", in[0]).neg()};
+                                }),
+                                {x});
   Executable e = Executable::build(program, cuda_options());
   for (int i = 0; i < 20; ++i) {
     const at::Tensor y = gpu_randn({64, 64});
@@ -303,7 +307,8 @@ TEST(HardwareFailures, TwoThreadsCaptureWhileAThirdAllocates) {
   std::vector<Program> programs;
   for (const std::int64_t n : {48, 80}) {
     programs.push_back(trace(module_of([](const Tensors& in) -> Tensors {
-                               return {std::get<0>(at::sort(in[0].exp().cumsum(1), false, 1, true))};
+                               return {
+                                   std::get<0>(at::sort(in[0].exp().cumsum(1), false, 1, true))};
                              }),
                              {gpu_randn({n, n})}));
   }

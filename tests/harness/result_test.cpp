@@ -40,9 +40,11 @@ BenchResult example(double ours) {
   Check passed;
   passed.passed = true;
   passed.rmse = 0.25;
-  model.contenders.push_back({"monograph", "ok", "", 12, passed, around(ours), {}, 4.5, {{"arena_bytes", 4096}}});
+  model.contenders.push_back(
+      {"monograph", "ok", "", 12, passed, around(ours), {}, 4.5, {{"arena_bytes", 4096}}});
   model.contenders.push_back({"eager", "ok", "", 1, passed, around(200), {}, {}, {}});
-  model.contenders.push_back({"onnxruntime", "missing", "it isn't \"installed\"", 0, {}, {}, {}, {}, {}});
+  model.contenders.push_back(
+      {"onnxruntime", "missing", "it isn't \"installed\"", 0, {}, {}, {}, {}, {}});
   BenchResult result;
   result.command = "monograph_bench mlp";
   result.device = "host";

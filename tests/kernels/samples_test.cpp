@@ -57,8 +57,8 @@ void limit_positions(const std::string& kernel, std::vector<Values>& inputs,
 }
 
 /// Size of the sums that results come from; single ones may cancel to much less. gelu multiplies by
-/// 1 + erf, whose terms cancel for inputs below zero: a unit of erf's is a unit of the input's there
-/// (a device's erf is good to two units, the host's to less than one).
+/// 1 + erf, whose terms cancel for inputs below zero: a unit of erf's is a unit of the input's
+/// there (a device's erf is good to two units, the host's to less than one).
 Real magnitude(const std::string& kernel, const std::vector<Values>& inputs) {
   if (kernel == "gelu") {
     Real largest = 0;

@@ -59,8 +59,8 @@ struct Timing {
       x = static_cast<std::uint16_t>((random() & 0x80ffU) | 0x3f00U);
     }
     for (std::size_t at = 0; at < buffer.bytes(); at += kBlock) {
-      driver.MemcpyHtoDAsync(buffer.get() + at, block.data(),
-                             std::min(kBlock, buffer.bytes() - at), stream.get());
+      driver.MemcpyHtoDAsync(buffer.get() + at, block.data(), std::min(kBlock, buffer.bytes() - at),
+                             stream.get());
     }
     driver.StreamSynchronize(stream.get());
   }

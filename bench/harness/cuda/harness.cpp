@@ -91,8 +91,8 @@ std::string describe() {
   cudaDriverGetVersion(&driver);
   return fmt::format("{}, {} SMs, {:.0f} GiB, driver {} for CUDA {}.{}", properties->name,
                      properties->multiProcessorCount,
-                     static_cast<double>(properties->totalGlobalMem) / (1 << 30),
-                     driver_version(), driver / 1000, driver % 1000 / 10);
+                     static_cast<double>(properties->totalGlobalMem) / (1 << 30), driver_version(),
+                     driver / 1000, driver % 1000 / 10);
 }
 
 double bytes_in_use() {
@@ -114,9 +114,8 @@ std::unique_ptr<Contender> make_graphed(const ModelCase& model) {
 
 extern "C" __attribute__((visibility("default"))) const monograph::bench::CudaHarness*
 monograph_bench_cuda() {
-  static const monograph::bench::CudaHarness harness{&monograph::bench::make_event_clock,
-                                                     &monograph::bench::make_graphed,
-                                                     &monograph::bench::describe,
-                                                     &monograph::bench::bytes_in_use};
+  static const monograph::bench::CudaHarness harness{
+      &monograph::bench::make_event_clock, &monograph::bench::make_graphed,
+      &monograph::bench::describe, &monograph::bench::bytes_in_use};
   return &harness;
 }

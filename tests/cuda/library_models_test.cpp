@@ -46,13 +46,15 @@ Found find(const ir::Node& node) {
   const auto call = to_kernel_call(node, &why);
   if (!call) return {"aten", why};
   const kernels::Match match = kernels::select(call->call, kernels::Target{});
-  if (match.instance) {
-    why = why_library(call->call, *match.instance, kernels::Target{});
-    return {why.empty() ? "own" : "aten", why};
+  if (!match.instance || match.instance->kernel == kLibraryFirst) {
+    if (const auto library = match_library(call->call, &why)) {
+      const bool product = std::holds_alternative<MatmulProblem>(library->problem);
+      return {product ? "matmul" : "convolution", ""};
+    }
+    if (!match.instance) return {"aten", match.reason + "; library: " + why};
   }
-  const auto library = match_library(call->call, &why);
-  if (!library) return {"aten", match.reason + "; library: " + why};
-  return {std::holds_alternative<MatmulProblem>(library->problem) ? "matmul" : "convolution", ""};
+  why = why_library(call->call, *match.instance, kernels::Target{});
+  return {why.empty() ? "own" : "aten", why};
 }
 
 struct Counts {
@@ -104,7 +106,7 @@ TEST(LibraryModels, BertLayer) {
   const Counts erf = count(read_model("bert_base"), "encoder.layer.0");
   EXPECT_EQ(erf.of("matmul"), 4) << erf.text;
   EXPECT_EQ(erf.of("aten"), 0) << erf.text;
-  EXPECT_LE(erf.launches, 8) << erf.text;  // GELU by erf is a launch of its own
+  EXPECT_LE(erf.launches, 8) << erf.text;  // in f32, GELU by erf is a launch of its own
   const std::string text = ir::text(read_model("bert_base"));
   const std::string gelu = "aten.gelu.default](args = (%add__5,), kwargs = {";
   const std::string tanh = replaced(text, gelu, gelu + "approximate: \"tanh\"");
@@ -113,11 +115,47 @@ TEST(LibraryModels, BertLayer) {
   EXPECT_EQ(fused.of("matmul"), 4) << fused.text;
   EXPECT_EQ(fused.of("aten"), 0) << fused.text;
   EXPECT_LE(fused.launches, 7) << fused.text;
+  // In halves, a product of ours takes GELU by erf in.
+  const Counts halves = count(ir::parse(replaced(text, "f32[", "f16[")), "encoder.layer.0");
+  EXPECT_EQ(halves.of("matmul"), 3) << halves.text;
+  EXPECT_EQ(halves.of("aten"), 0) << halves.text;
+  EXPECT_LE(halves.launches, 7) << halves.text;
 }
 
 TEST(LibraryModels, ADecodingStepOfLlamaNeedsNone) {
   const Counts counts = count(read_model("llama_1b"));
   EXPECT_EQ(counts.of("own"), counts.launches) << counts.text;
+}
+
+/// Attention of `queries` by `keys` tokens in halves or f32.
+std::string attention(std::int64_t heads, std::int64_t queries, std::int64_t keys,
+                      const std::string& dtype, const std::string& mask = {}) {
+  std::string s = fmt::format(
+      "graph g {{\n  %q : {0}[1,{1},{2},64] = placeholder[target=q]\n"
+      "  %k : {0}[1,{1},{3},64] = placeholder[target=k]\n",
+      dtype, heads, queries, keys);
+  if (!mask.empty()) {
+    s += fmt::format("  %m : bool[1,1,{},{}] = placeholder[target=m]\n", queries, keys);
+  }
+  s += fmt::format(
+      "  %y : {}[1,{},{},64] = call_function[target=aten.scaled_dot_product_attention.default]"
+      "(args = (%q, %k, %k{}), kwargs = {{}})\n  return (%y,)\n}}",
+      dtype, heads, queries, mask);
+  return s;
+}
+
+TEST(LibraryModels, LongAttentionGoesToLibTorch) {
+  const auto how = [](const std::string& text) {
+    const ir::Graph graph = ir::parse(text);
+    return find(*graph.find("y")).how;
+  };
+  EXPECT_EQ(how(attention(32, 1, 4096, "bf16")), "own");     // decoding
+  EXPECT_EQ(how(attention(12, 128, 128, "f16")), "own");     // BERT
+  EXPECT_EQ(how(attention(32, 256, 2048, "bf16")), "aten");  // prefill
+  EXPECT_EQ(how(attention(32, 2048, 2048, "bf16")), "aten");
+  // No flash kernel for these.
+  EXPECT_EQ(how(attention(32, 256, 2048, "f32")), "own");
+  EXPECT_EQ(how(attention(32, 256, 2048, "bf16", ", %m")), "own");
 }
 
 /// ResNet as it is traced from its module in halves, row by row.

@@ -37,7 +37,8 @@ std::vector<std::string> names() {
   std::vector<std::string> out;
   for (const Definition& d : definitions()) {
     const bool generated = d.expand || d.name.rfind("fused_", 0) == 0;
-    if (generated || d.name == "gemv" || d.name == "skinny_gemm" || d.name == "attention")
+    if (generated || d.name == "gemv" || d.name == "skinny_gemm" || d.name == "block_gemm" ||
+        d.name == "attention")
       out.push_back(d.name);
   }
   return out;
@@ -68,7 +69,10 @@ Real magnitude(const std::string& kernel, const std::vector<Values>& inputs) {
     }
     return largest;
   }
-  if (kernel != "gemv" && kernel != "skinny_gemm" && kernel != "sum" && kernel != "mean") return 0;
+  if (kernel != "gemv" && kernel != "skinny_gemm" && kernel != "block_gemm" && kernel != "sum" &&
+      kernel != "mean") {
+    return 0;
+  }
   Real largest = 1;
   for (const Real x : inputs[0].at) {
     if (std::isfinite(x)) largest = std::max(largest, std::fabs(x));

@@ -369,27 +369,37 @@ Port make_port(const ir::TensorType& type, const Touch& touch, bool host_tensors
 
 }  // namespace
 
+namespace {
+
+/// A library's way for the whole call; nothing with the reason if there is none.
+std::optional<lower::Choice> choose_library(const kernels::Call& call, const DeviceSession& session,
+                                            std::string* why) {
+  const auto asked = match_library(call, why);
+  if (!asked) return std::nullopt;
+  const LibraryPlan& plan = session.libraries().plan(asked->problem);
+  *why = plan.reason;
+  if (plan.library == nullptr) return std::nullopt;
+  return lower::Choice{lower::LaunchKind::kLibrary, plan.library->name(), plan.reason,
+                       plan.way.workspace_bytes};
+}
+
+}  // namespace
+
 lower::Choice choose(const ir::Node& node, const DeviceSession& session) {
   std::string why;
   const auto call = to_kernel_call(node, &why);
   if (!call) return {lower::LaunchKind::kAten, "", why, 0};
   const kernels::Match match = kernels::select(call->call, session.target());
-  if (match.instance) {
-    std::string better = why_library(call->call, *match.instance, session.target());
-    if (!better.empty()) return {lower::LaunchKind::kAten, "", std::move(better), 0};
-    return {lower::LaunchKind::kKernel, match.instance->kernel, match.reason,
-            match.instance->workspace_bytes};
-  }
-  const auto asked = match_library(call->call, &why);
-  if (asked) {
-    const LibraryPlan& plan = session.libraries().plan(asked->problem);
-    if (plan.library != nullptr) {
-      return {lower::LaunchKind::kLibrary, plan.library->name(), plan.reason,
-              plan.way.workspace_bytes};
+  if (!match.instance || match.instance->kernel == kLibraryFirst) {
+    if (auto choice = choose_library(call->call, session, &why)) return std::move(*choice);
+    if (!match.instance) {
+      return {lower::LaunchKind::kAten, "", fmt::format("{}; library: {}", match.reason, why), 0};
     }
-    why = plan.reason;
   }
-  return {lower::LaunchKind::kAten, "", fmt::format("{}; library: {}", match.reason, why), 0};
+  std::string better = why_library(call->call, *match.instance, session.target());
+  if (!better.empty()) return {lower::LaunchKind::kAten, "", std::move(better), 0};
+  return {lower::LaunchKind::kKernel, match.instance->kernel, match.reason,
+          match.instance->workspace_bytes};
 }
 
 void plan_ports(const exec::Planned& planned, bool host_tensors, const DeviceSession& session,

@@ -4,28 +4,62 @@
 
 namespace monograph::cuda {
 
-std::string why_library(const kernels::Call& call, const kernels::Instance& own,
-                        const kernels::Target& target) {
+namespace {
+
+// Shares of their rooflines that kernels reach, and what the registry counts an operation outside
+// the tensor cores as.
+constexpr double kOwnAttention = 0.5;
+constexpr double kFlashAttention = 0.4;
+constexpr double kOwnProduct = 0.35;
+constexpr double kLibraryProduct = 0.7;
+constexpr double kScalarCost = 16;
+
+std::string attention_elsewhere(const kernels::Call& call, const kernels::Instance& own,
+                                const kernels::Target& target) {
   // With a mask, LibTorch has no flash kernel.
   constexpr std::size_t kOperandsWithoutMask = 3;
-  if (own.kernel != "attention" || call.inputs.size() != kOperandsWithoutMask ||
-      !kernels::is_half(call.inputs.front().dtype)) {
+  if (call.inputs.size() != kOperandsWithoutMask || !kernels::is_half(call.inputs.front().dtype)) {
     return {};
   }
-  // Shares of their rooflines that such kernels reach, and what the registry counts an operation
-  // outside the tensor cores as.
-  constexpr double kOwnShare = 0.5;
-  constexpr double kFlashShare = 0.4;
-  constexpr double kScalarCost = 16;
-  const double own_us = own.roofline.predicted_us(target) / kOwnShare;
+  const double own_us = own.roofline.predicted_us(target) / kOwnAttention;
   kernels::Roofline flash = own.roofline;
   flash.flops /= kScalarCost;
   const auto result = static_cast<double>(call.outputs.front().nbytes());
-  const double flash_us = flash.predicted_us(target) / kFlashShare + target.boundary_us +
+  const double flash_us = flash.predicted_us(target) / kFlashAttention + target.boundary_us +
                           2 * result / target.read_bytes_per_us;
   if (flash_us >= own_us) return {};
   return fmt::format("LibTorch's flash attention: {:.1f} us with a copy, our kernel {:.1f}",
                      flash_us, own_us);
+}
+
+/// A product by a library, and what follows it in a launch of its own.
+std::string product_in_two(const kernels::Call& call, const kernels::Instance& own,
+                           const kernels::Target& target) {
+  if (!call.body) return {};
+  double product = 0;  // bytes of the product's result
+  for (const kernels::Step& s : call.body->steps) {
+    if (s.op == "aten.linear.default") product = static_cast<double>(s.output.nbytes());
+  }
+  const auto us = [&](double share) {
+    kernels::Roofline r = own.roofline;
+    r.flops /= share;
+    return r.predicted_us(target);
+  };
+  const double own_us = us(kOwnProduct);
+  const double two_us =
+      us(kLibraryProduct) + target.boundary_us + 2 * product / target.read_bytes_per_us;
+  if (own_us <= two_us) return {};
+  return fmt::format("a library's product and a kernel after it: {:.1f} us, our kernel {:.1f}",
+                     two_us, own_us);
+}
+
+}  // namespace
+
+std::string why_library(const kernels::Call& call, const kernels::Instance& own,
+                        const kernels::Target& target) {
+  if (own.kernel == "attention") return attention_elsewhere(call, own, target);
+  if (own.kernel == kLibraryFirst) return product_in_two(call, own, target);
+  return {};
 }
 
 }  // namespace monograph::cuda

@@ -1,4 +1,4 @@
-// Where a kernel of ours applies, but LibTorch's is predicted to be faster.
+// Where a kernel of ours applies, but somebody else's is predicted to be faster.
 #pragma once
 
 #include <string>
@@ -7,10 +7,14 @@
 
 namespace monograph::cuda {
 
-/// Why `call` is better left to LibTorch than to `own`; empty if it isn't.
+/// Our kernel for products that libraries do as well: they are asked first, for the whole call.
+inline constexpr const char* kLibraryFirst = "block_gemm";
+
+/// Why `call` is better left to LibTorch or a library than to `own`; empty if it isn't.
 ///
 /// Attention over long sequences: our kernel does its products outside the tensor cores, LibTorch's
-/// flash kernel on them, at the price of a copy of the result to where it belongs.
+/// flash kernel on them, at the price of a copy of the result to where it belongs. Products of many
+/// vectors with what no library does in the same launch: large ones are worth two launches.
 std::string why_library(const kernels::Call& call, const kernels::Instance& own,
                         const kernels::Target& target);
 

@@ -28,8 +28,17 @@ class MappedFile {
   std::span<const std::byte> bytes() const noexcept {
     return {static_cast<const std::byte*>(address_), size_};
   }
+  /// True if `part` lies in bytes().
+  bool holds(std::span<const std::byte> part) const noexcept;
+  /// True if the memory of `part`, which lies in bytes(), holds other bytes than the file. Reads
+  /// only pages that this process wrote, as far as the system tells which ones those are.
+  bool differs(std::span<const std::byte> part) const;
 
  private:
+  bool differs_from_file(std::span<const std::byte> part) const;
+
+  std::string name_;
+  int fd_ = -1;
   void* address_ = nullptr;
   std::uint64_t size_ = 0;
 };

@@ -1,6 +1,6 @@
 // The container of a `.pt2` file: which entries it has, what its tensors look like. No torch.
 //
-// The format: what torch.export.save of PyTorch 2.9 to 2.11 writes (schema 8.x), documented by
+// The format: what torch.export.save of PyTorch 2.9 to 2.15 writes (schema 8.x), documented by
 // torch/export/pt2_archive and torch/_export/serde/schema.py of PyTorch.
 #pragma once
 
@@ -22,7 +22,7 @@
 namespace monograph::importer {
 
 inline constexpr std::int64_t kPt2SchemaMajor = 8;
-inline constexpr std::int64_t kPt2SchemaMinor = 17;  ///< newest one known
+inline constexpr std::int64_t kPt2SchemaMinor = 20;  ///< newest one known, PyTorch 2.15's
 
 /// A tensor of the archive. `data` is the whole record it lies in, which several may share; every
 /// element that sizes, strides and offset reach was checked to lie in it.

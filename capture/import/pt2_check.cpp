@@ -69,7 +69,7 @@ class Checker {
     const auto target = operator_target(node.target);
     if (!target) {
       return refuse(node, Code::kRejectedUnsupportedOp, "it is no operator that is known",
-                    "export with PyTorch 2.9 to 2.11 and run_decompositions()");
+                    "export with PyTorch 2.9 to 2.15 and run_decompositions()");
     }
     return check_operator(node, *target);
   }

@@ -143,9 +143,10 @@ class GraphReader {
     if (tag == "as_sym_ints" || tag == "as_sym_floats" || tag == "as_sym_bools") {
       return list(v, [&](const JsonValue& s) { return symbolic(s, use); });
     }
-    if (tag == "as_int_lists") {
-      return list(v, [](const JsonValue& inner) {
-        return list(inner, [](const JsonValue& n) { return Pt2Argument{n.integer()}; });
+    if (tag == "as_int_lists" || tag == "as_float_lists") {
+      const std::string element = tag.substr(0, tag.size() - 6);
+      return list(v, [&](const JsonValue& inner) {
+        return list(inner, [&](const JsonValue& n) { return scalar(element, n); });
       });
     }
     if (tag == "as_ints" || tag == "as_floats" || tag == "as_bools" || tag == "as_strings") {

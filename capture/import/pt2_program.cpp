@@ -16,6 +16,7 @@
 #include "capture/import/pytree.h"
 #include "capture/import/safetensors_header.h"
 #include "capture/trace/convert.h"
+#include "capture/trace/mapped_weights.h"
 
 namespace monograph {
 namespace {
@@ -218,6 +219,7 @@ std::variant<Program, Rejection> Program::import_pt2(const std::filesystem::path
   // The graph is the same whatever the data: a second run could show nothing new.
   Options once = options;
   once.check_twice = false;
+  const trace::MappedWeights mapped(*archive.file);
   return trace(module, inputs, once);
 }
 

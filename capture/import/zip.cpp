@@ -81,7 +81,9 @@ class Reader {
     std::vector<ZipEntry> result;
     result.reserve(entries.size());
     for (std::size_t i = 0; i < entries.size(); ++i) {
-      const std::uint64_t end = i + 1 < entries.size() ? entries[i + 1].header : directory_;
+      // The neighbour may claim to lie anywhere.
+      const std::uint64_t end =
+          i + 1 < entries.size() ? std::min(entries[i + 1].header, directory_) : directory_;
       result.push_back(entry(entries[i], end));
     }
     std::ranges::sort(result, {}, &ZipEntry::name);

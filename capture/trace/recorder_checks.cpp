@@ -9,6 +9,7 @@
 
 #include "capture/trace/convert.h"
 #include "capture/trace/host_memory.h"
+#include "capture/trace/mapped_weights.h"
 #include "capture/trace/recorder.h"
 #include "capture/trace/reject.h"
 
@@ -69,6 +70,8 @@ void Recorder::run_watched(const c10::OperatorHandle& op, const OpFacts& facts,
                            c10::DispatchKeySet keys, torch::jit::Stack* stack) {
   const KernelScope kernel;
   if (facts.target.starts_with("aten.")) {
+    const MappedWeights* weights = MappedWeights::current();
+    if (weights != nullptr && weights->skip(op, stack)) return;
     return setup_.guard == nullptr ? run_below(op, keys, stack) : run_guarded(op, keys, stack);
   }
   const CallArguments before(op.schema(), *stack);

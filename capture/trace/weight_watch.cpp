@@ -7,6 +7,7 @@
 #include "capture/ir/graph.h"
 #include "capture/trace/dispatch_key.h"
 #include "capture/trace/host_memory.h"
+#include "capture/trace/mapped_weights.h"
 #include "capture/trace/state_snapshot.h"
 
 namespace monograph::trace {
@@ -73,10 +74,14 @@ WeightWatch::WeightWatch(const Module& module) {
     states_.push_back(state_of(named));
     const State& state = states_.back();
     if (state.data == nullptr || !known.insert(state.storage).second) continue;
-    contents_.push_back({states_.size() - 1, named.is_buffer, 0, storage_bytes(named.tensor), {}});
+    contents_.push_back(
+        {states_.size() - 1, named.is_buffer, false, 0, storage_bytes(named.tensor), {}});
   }
   const RecordingPause pause;
+  const MappedWeights* mapped = MappedWeights::current();
   for (Contents& c : contents_) {
+    c.mapped = mapped != nullptr && mapped->hold(*states_[c.owner].storage);
+    if (c.mapped) continue;
     c.sum = sum_of(c.bytes);
     if (c.bytes.numel() <= kCopiedBytes) c.copy = c.bytes.clone();
   }
@@ -107,17 +112,22 @@ std::optional<Rejection> WeightWatch::moved(const Module& module) const {
   return std::nullopt;
 }
 
+bool WeightWatch::changed(const Contents& c) const {
+  if (c.mapped) return MappedWeights::current()->written(*states_[c.owner].storage);
+  return sum_of(c.bytes) != c.sum;
+}
+
 void WeightWatch::put_back() const {
   const RecordingPause pause;
   for (const Contents& c : contents_) {
-    if (c.copy.defined() && sum_of(c.bytes) != c.sum) c.bytes.copy_(c.copy);
+    if (c.copy.defined() && changed(c)) c.bytes.copy_(c.copy);
   }
 }
 
 std::optional<Rejection> WeightWatch::written() const {
   std::optional<Rejection> first;
   for (const Contents& c : contents_) {
-    if (sum_of(c.bytes) == c.sum) continue;
+    if (!changed(c)) continue;
     const RecordingPause pause;
     if (c.copy.defined()) c.bytes.copy_(c.copy);
     if (first) continue;

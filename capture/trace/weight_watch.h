@@ -11,7 +11,8 @@ namespace monograph::trace {
 
 /// Identity, geometry and contents of a module's tensors. Contents are compared by a checksum per
 /// storage, on the host; of small storages a copy is kept, so that a write that no operator showed
-/// can be undone.
+/// can be undone. Weights that are MappedWeights are compared with their file, which must still be
+/// current.
 class WeightWatch {
  public:
   explicit WeightWatch(const Module& module);
@@ -38,12 +39,14 @@ class WeightWatch {
   struct Contents {
     std::size_t owner = 0;  ///< index into states_
     bool buffer = false;
+    bool mapped = false;  ///< compared with its file
     std::uint64_t sum = 0;
     at::Tensor bytes;  ///< over the storage
     at::Tensor copy;   ///< undefined for large storages
   };
   static State state_of(const NamedTensor& named);
   static std::uint64_t sum_of(const at::Tensor& bytes);
+  bool changed(const Contents& contents) const;
 
   std::vector<State> states_;
   std::vector<Contents> contents_;  ///< one per storage

@@ -8,6 +8,7 @@ prepare_acceptance() {
   configure release
   ninja -C build/release -j "$(build_jobs)" monograph_acceptance
   local site=$ROOT/build/acceptance/site file mark
+  if ! command -v uv >/dev/null; then PATH=$ROOT/build/uv/bin:$PATH; fi  # where scripts/setup put it
   for file in "$@"; do
     mark=$site/.$(basename "$file").$(md5sum <"$file" | cut -c1-12)
     [ -f "$mark" ] && continue

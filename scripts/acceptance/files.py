@@ -39,13 +39,18 @@ def strides_of(tensors):
     return [list(t.stride()) for t in tensors]
 
 
-def save_case(folder, name, program, sets, exact):
-    """Writes NAME.pt2, NAME.safetensors and returns NAME's line of the manifest.
+def save_case(folder, name, program, sets):
+    """Writes NAME.pt2 (NAME.pt of a script module), NAME.safetensors and returns NAME's line of the
+    manifest.
 
     `sets` are (inputs, eager results, float64 results or None); the first is what the archive was
     exported with. Strides of inputs go into the manifest, since safetensors has none.
     """
-    torch.export.save(program, folder / f"{name}.pt2")
+    script = isinstance(program, torch.jit.ScriptModule)
+    if script:
+        program.save(str(folder / f"{name}.pt"))
+    else:
+        torch.export.save(program, folder / f"{name}.pt2")
     held = {}
     for prefix, (inputs, eager, wide) in zip(("", "again."), sets):
         held |= {f"{prefix}in_{i}": t for i, t in enumerate(inputs)}
@@ -54,4 +59,5 @@ def save_case(folder, name, program, sets, exact):
             held |= {f"{prefix}wide_{i}": t for i, t in enumerate(wide)
                      if t.dtype == torch.float64}
     write_safetensors(folder / f"{name}.safetensors", held)
-    return {"name": name, "strides": strides_of(sets[0][0]), "sets": len(sets), "exact": exact}
+    line = {"name": name, "strides": strides_of(sets[0][0]), "sets": len(sets)}
+    return line | {"script": True} if script else line

@@ -7,16 +7,23 @@ broadcasting, zero-size and scalar cases), two of them made non-contiguous. A se
 of the same shapes is drawn with another seed. Operators that answer differently when asked twice
 are listed as random and left out. Chunks that are there already aren't made again.
 
+Operators of which some calls draw random numbers, write an input or read values get an archive for
+each sample, so that one refused call doesn't hide the others.
+
 Usage: ops.py FOLDER [--dtypes LIST] [--samples N] [--part I/N] [--only REGEX] [--chunk N]
+              [--chunks N]
 """
 import argparse
 import json
+import logging
+import random
 import re
 import sys
 import time
 import warnings
 from pathlib import Path
 
+import numpy
 import torch
 from torch.utils import _pytree as pytree
 
@@ -26,6 +33,14 @@ import files  # noqa: E402
 # Their results hold whatever the memory held before.
 UNDEFINED = {"empty", "empty_like", "empty_permuted", "empty_strided", "new_empty",
              "new_empty_strided"}
+# Refused or not, depending on the arguments.
+MIXED = {"_batch_norm_with_update", "_native_batch_norm_legit", "linalg.matrix_power",
+         "native_batch_norm", "nn.functional.batch_norm", "nn.functional.dropout",
+         "nn.functional.dropout2d", "nn.functional.dropout3d", "nn.functional.embedding",
+         "nn.functional.embedding_bag", "nn.functional.instance_norm",
+         "nn.functional.multi_head_attention_forward", "nn.functional.rrelu",
+         "nn.functional.alpha_dropout", "nn.functional.scaled_dot_product_attention",
+         "repeat_interleave", "tensor_split"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
           "int64": torch.int64, "bool": torch.bool}
 
@@ -57,6 +72,8 @@ def constants(sample):
 
 
 def draw(op, dtype, seed):
+    random.seed(seed)
+    numpy.random.seed(seed)
     torch.manual_seed(seed)
     return list(op.sample_inputs("cpu", dtype, requires_grad=False))
 
@@ -128,11 +145,15 @@ def make(op, pairs, folder, name):
     with torch.no_grad():
         program = torch.export.export(calls.eval(), tuple(clone(given)), strict=False)
     sets = [(given, known, wide(calls, given)), (other, eager(calls, other), wide(calls, other))]
-    return files.save_case(folder, name, program, sets, exact=False)
+    return files.save_case(folder, name, program, sets)
 
 
 def attempt(op, pairs, folder, name):
     """A case of all samples, or one of each where they can't be exported together."""
+    if op.name in MIXED and len(pairs) > 1:
+        for i, pair in enumerate(pairs):
+            yield from attempt(op, [pair], folder, f"{name}__{i}")
+        return
     try:
         yield make(op, pairs, folder, name)
         return
@@ -150,17 +171,17 @@ def cases(op, dtypes, count, folder):
     for short, dtype in dtypes.items():
         if dtype not in op.supported_dtypes("cpu"):
             continue
+        known = {"name": f"{label}__{short}", "op": label, "dtype": short}
         if op.name in UNDEFINED:
-            yield {"name": f"{label}__{short}", "skip": "undefined contents", "op": label,
-                   "dtype": short}
+            yield known | {"skip": "undefined contents"}
             continue
         try:
             pairs = samples_of(op, dtype, count)
         except Exception as error:
-            yield {"name": f"{label}__{short}", "skip": "samples: " + str(error).split("\n")[0][:200]}
+            yield known | {"skip": "samples: " + str(error).split("\n")[0][:200]}
             continue
         if not pairs:
-            yield {"name": f"{label}__{short}", "skip": "arguments that are no dense tensors"}
+            yield known | {"skip": "arguments that are no dense tensors"}
             continue
         for line in attempt(op, pairs, folder, f"{label}__{short}"):
             yield line | {"op": label, "dtype": short, "samples": len(pairs)}
@@ -174,19 +195,25 @@ def main():
     parser.add_argument("--part", default="0/1", help="every N-th operator, from the I-th")
     parser.add_argument("--only", default="", help="operators whose name matches")
     parser.add_argument("--chunk", type=int, default=20, help="operators in one folder")
+    parser.add_argument("--chunks", type=int, default=0, help="stop after making N folders")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     from torch.testing._internal.common_methods_invocations import op_db
     part, parts = map(int, args.part.split("/"))
     chosen = [op for op in op_db if re.search(args.only, op.name)][part::parts]
     dtypes = {d: DTYPES[d] for d in args.dtypes.split(",")}
     started = time.time()
+    made = 0
     for first in range(0, len(chosen), args.chunk):
         folder = args.folder / f"{'-'.join(dtypes)}_{part}of{parts}_{first:04d}"
         manifest = folder / "manifest.jsonl"
         if manifest.exists():
             continue
+        if args.chunks and made == args.chunks:
+            return 3  # there is more to make
+        made += 1
         folder.mkdir(parents=True, exist_ok=True)
         lines = []
         for op in chosen[first:first + args.chunk]:
@@ -196,7 +223,8 @@ def main():
                   end="", file=sys.stderr)
         manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
     print(file=sys.stderr)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

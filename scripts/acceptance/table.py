@@ -8,6 +8,7 @@ Exits with 1 if a case failed or a case of a manifest has no verdict.
 import argparse
 import collections
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,6 +44,15 @@ def read(folder):
                 verdict = {"status": "missing", "reason": "no verdict", "code": ""}
             cases.append(case | verdict)
     return cases
+
+
+def commit():
+    """The commit that this tree is at, and whether it was changed since."""
+    def git(*args):
+        return subprocess.run(["git", *args], cwd=Path(__file__).parent, capture_output=True,
+                              text=True).stdout.strip()
+    changed = git("status", "--porcelain", "--untracked-files=no", ":/", ":!/docs")
+    return git("log", "-1", "--format=%h of %cs") + (", changed" if changed else "")
 
 
 def cell(text):
@@ -95,7 +105,9 @@ def ops_table(cases):
            "from float64 than twice eager's own error (three times for halves); details in "
            "`tests/acceptance/judge.h`. Each archive holds up to 8 samples of one operator and "
            "dtype, non-contiguous and zero-size ones among them.\n")
-    yield "Made by:\n\n```sh\nscripts/op_acceptance\n```\n"
+    yield f"Made at commit {commit()} by:\n\n```sh\nscripts/op_acceptance\n```\n"
+    yield ("Every test run repeats a third of it (`ctest -R acceptance_ops`), made of "
+           "`tests/acceptance/data/ops.tar.xz`.\n")
     yield from summary(rows, "operators", "pass")
     yield (f"\n{sum(c['status'] not in ('skip', 'missing') for c in cases)} archives, about "
            f"{count} samples.\n")
@@ -129,11 +141,14 @@ def ops_table(cases):
 def zoo_table(cases):
     rows = [(c["name"], verdict_of([c]), [c]) for c in sorted(cases, key=lambda c: c["name"])]
     yield "# Models\n"
-    yield ("Models of torchvision and transformers, built from small configurations with random "
-           "weights, exported to `.pt2`, imported, planned and replayed on the host back end on two "
-           "sets of inputs, then on the first again; judged as operators are "
+    yield ("Models of torchvision and transformers, most of them built from small configurations, all "
+           "with random weights but for those called trained; exported to `.pt2` (or TorchScript, "
+           "where it says so), imported, planned and replayed on the host back end on two sets of "
+           "inputs, then on the first again; judged as operators are "
            "([op_acceptance.md](op_acceptance.md)).\n")
-    yield "Made by:\n\n```sh\nscripts/model_zoo\n```\n"
+    yield f"Made at commit {commit()} by:\n\n```sh\nscripts/model_zoo\n```\n"
+    yield ("Every test run repeats a few of them (`ctest -R acceptance_zoo`), with coarsely rounded "
+           "weights, from `tests/acceptance/data/zoo.tar.xz`.\n")
     yield from summary(rows, "models", "run")
     yield "\n| model | kind | parameters | launches | verdict | why |\n|---|---|---|---|---|---|"
     for name, kind, (case,) in rows:

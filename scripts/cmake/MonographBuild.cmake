@@ -38,6 +38,9 @@ if(MONOGRAPH_SANITIZE)
     -fsanitize=${MONOGRAPH_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(monograph_flags INTERFACE -fsanitize=${MONOGRAPH_SANITIZE})
 endif()
+if(MONOGRAPH_FUZZ)  # libFuzzer sees which branches an input takes; its main comes with tests/fuzz
+  target_compile_options(monograph_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 target_link_libraries(monograph_flags INTERFACE fmt::fmt)
 target_include_directories(monograph_flags INTERFACE
   ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)

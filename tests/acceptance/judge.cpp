@@ -142,7 +142,9 @@ Verdict run(const std::string& folder, const json& entry) {
   const std::string path = folder + "/" + entry["name"].get<std::string>();
   const auto file = importer::SafetensorsFile::open(path + ".safetensors");
   const auto inputs = with_strides(tensors(file, "in_"), entry["strides"]);
-  auto outcome = Program::import_pt2(path + ".pt2", inputs);
+  auto outcome = entry.value("script", false)
+                     ? Program::import_torchscript(path + ".pt", inputs, Program::Trust::kTrusted)
+                     : Program::import_pt2(path + ".pt2", inputs);
   if (const auto* rejection = std::get_if<Rejection>(&outcome)) {
     return {"refused", std::string(code_name(rejection->code)), rejection->reason, 0, 0};
   }

@@ -1,11 +1,12 @@
 // Imports, plans and replays many archives in one process, and says of each whether it passes.
 //
 // The folder holds manifest.jsonl, one case a line: {"name": ..., "strides": [[...], ...],
-// "sets": N}, with NAME.pt2 and NAME.safetensors beside it (scripts/acceptance makes them). Each
-// case is replayed on its sets of inputs in turn and once more on the first. One line of JSON per
-// case goes to the report: {"name", "status": "pass|refused|fail", "code", "reason", ...}; a line
-// {"begin": NAME} goes before, so that a crash is known by its case. Cases that the report has
-// begun aren't run again.
+// "sets": N}, with NAME.pt2 (NAME.pt, TorchScript, if it says "script": true) and NAME.safetensors
+// beside it (scripts/acceptance makes them). Each case is replayed on its sets of inputs in turn
+// and once more on the first. One line of JSON per case goes to the report: {"name", "status":
+// "pass|refused|fail", "code", "reason", ...}; a line {"begin": NAME} goes before, so that a crash
+// is known by its case. Cases that the report has begun aren't run again. A case may say what to
+// "expect", "pass" or the code of a refusal: anything else is a failure.
 #include <fmt/format.h>
 #include <monograph/error.h>
 
@@ -35,6 +36,17 @@ std::set<std::string> finished(const std::string& report) {
   return names;
 }
 
+/// The verdict, or a failure where the case expects another.
+Verdict judge_as_expected(const std::string& folder, const json& entry) {
+  Verdict verdict = judge(folder, entry);
+  const std::string got = verdict.status == "refused" ? verdict.code : verdict.status;
+  const std::string wanted = entry.value("expect", got);
+  if (verdict.status == "fail" || got == wanted) return verdict;
+  verdict.status = "fail";
+  verdict.reason = fmt::format("expected {}, got {} {}", wanted, got, verdict.reason);
+  return verdict;
+}
+
 int run(const std::string& folder, const std::string& report, std::size_t least) {
   std::ifstream manifest(folder + "/manifest.jsonl");
   if (!manifest) {
@@ -44,22 +56,25 @@ int run(const std::string& folder, const std::string& report, std::size_t least)
   const auto done = finished(report);
   std::ofstream out(report, std::ios::app);
   std::size_t failed = 0;
+  std::size_t refused = 0;
   std::size_t count = 0;
   for (std::string line; std::getline(manifest, line);) {
     const json entry = json::parse(line);
     if (entry.contains("skip") || done.contains(entry["name"].get<std::string>())) continue;
     out << json{{"begin", entry["name"]}}.dump() << std::endl;
-    const Verdict verdict = judge(folder, entry);
+    const Verdict verdict = judge_as_expected(folder, entry);
     json result = {{"name", entry["name"]},  {"status", verdict.status},
                    {"code", verdict.code},   {"reason", verdict.reason},
                    {"worst", verdict.worst}, {"launches", verdict.launches}};
     out << result.dump(-1, ' ', false, json::error_handler_t::replace) << std::endl;
     ++count;
+    refused += verdict.status == "refused" ? 1 : 0;
     if (verdict.status != "fail") continue;
     ++failed;
     std::cout << entry["name"].get<std::string>() << ": " << verdict.reason << std::endl;
   }
-  fmt::print("{} cases, {} failed\n", count, failed);
+  fmt::print("{} cases: {} pass, {} refused, {} failed\n", count, count - refused - failed, refused,
+             failed);
   if (count < least) {
     std::cerr << "expected " << least << " cases at least\n";
     return 2;

@@ -1,8 +1,9 @@
 // Runs a fuzz target without libFuzzer: every seed as it is, then mutations drawn from a fixed
 // seed.
 //
-// Usage: TARGET SEEDS ITERATIONS [RANDOM_SEED]. The same arguments make the same inputs. Exits with
-// 1 if an exception escapes, after writing the input to crash-TARGET in the working folder.
+// Usage: TARGET ITERATIONS SEEDS... where SEEDS are folders; one that isn't there has no seeds. The
+// same arguments make the same inputs. Exits with 1 if an exception escapes, after writing the
+// input to crash-TARGET in the working folder.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -19,18 +20,17 @@ namespace {
 
 using Input = std::vector<std::uint8_t>;
 
-std::vector<Input> read_seeds(const std::filesystem::path& folder) {
+void read_seeds(const std::filesystem::path& folder, std::vector<Input>& seeds) {
+  if (!std::filesystem::is_directory(folder)) return;
   std::vector<std::filesystem::path> files;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.is_regular_file()) files.push_back(entry.path());
   }
   std::ranges::sort(files);
-  std::vector<Input> seeds;
   for (const auto& file : files) {
     std::ifstream in(file, std::ios::binary);
     seeds.emplace_back(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
   }
-  return seeds;
 }
 
 /// Changes that broken and hostile files have: bits, numbers at their limits, text repeated or cut,
@@ -145,20 +145,21 @@ bool run(const Input& input, const char* target, std::size_t number) {
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    std::fprintf(stderr, "Usage: %s SEEDS ITERATIONS [RANDOM_SEED]\n", argv[0]);
+    std::fprintf(stderr, "Usage: %s ITERATIONS SEEDS...\n", argv[0]);
     return 2;
   }
-  const std::vector<Input> seeds = read_seeds(argv[1]);
+  const std::size_t iterations = std::strtoull(argv[1], nullptr, 10);
+  std::vector<Input> seeds;
+  for (int i = 2; i < argc; ++i) read_seeds(argv[i], seeds);
   if (seeds.empty()) {
-    std::fprintf(stderr, "%s holds no seeds\n", argv[1]);
+    std::fprintf(stderr, "%s holds no seeds\n", argv[2]);
     return 2;
   }
-  const std::size_t iterations = std::strtoull(argv[2], nullptr, 10);
   std::size_t number = 0;
   for (const Input& seed : seeds) {
     if (!run(seed, argv[0], number++)) return 1;
   }
-  Mutator mutator(seeds, argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 1);
+  Mutator mutator(seeds, 1);
   for (std::size_t i = 0; i < iterations; ++i) {
     if (!run(mutator.next(), argv[0], number++)) return 1;
   }

@@ -4,7 +4,9 @@
 Each NAME.pt2 comes with NAME.safetensors: inputs "in_0".., results "out_0".. of eager PyTorch, and
 the same for a second set of inputs, "again.in_0".., "again.out_0".. .
 
-Usage: make_archives.py [FOLDER]
+Those called NAME_2_15 are NAME as PyTorch 2.15 writes it; the others are from 2.11.
+
+Usage: make_archives.py [FOLDER [NAME]]
 """
 import sys
 from pathlib import Path
@@ -101,6 +103,26 @@ class Half(nn.Module):
         return y.float().softmax(-1).to(y.dtype)
 
 
+class Wide(nn.Module):
+    """Products with weights that are large enough for an import to leave them out, of every kind."""
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(256, 256)
+        self.bare = nn.Linear(256, 320, bias=False)
+        w = lambda *sizes: nn.Parameter(torch.randint(-8, 9, sizes) / 64.0)
+        self.linear.weight, self.bare.weight = w(256, 256), w(320, 256)
+        self.square, self.batch = w(256, 256), w(4, 128, 128)
+
+    def forward(self, x):
+        y = self.linear(x)
+        z = x.flatten(0, 1)
+        b = z[:, :128].expand(4, -1, -1)
+        return (self.bare(y), z @ self.square, z.mm(self.square.t()),
+                torch.addmm(y[0, 0], z, self.square, beta=0.5), b @ self.batch,
+                torch.baddbmm(b[:, :, :1], b, self.batch.transpose(1, 2)), self.linear(x[0, 0]),
+                self.square @ x[0, 0], self.square.t() @ z.t())
+
+
 class Scripted(nn.Module):
     """TorchScript: a loop, a branch on shapes, a nested result."""
     def __init__(self):
@@ -161,6 +183,8 @@ def models():
     yield ("attention", Attention(), lambda s: (f(s, 6, 16), torch.rand(s, 6, 6) > 0.2), 2, 3,
            ({0: b, 1: t}, {0: b, 1: t, 2: t}))
     yield "half", Half(torch.float16), lambda s: (f(3, 8).half(),), 0, 0, None
+    grid = lambda s: (torch.randint(-8, 9, (2, 3, 256)) / 8.0,)  # exact in any order of summation
+    yield "wide", Wide(), grid, 0, 0, None
     yield "bfloat", Half(torch.bfloat16), lambda s: (f(3, 8).bfloat16(),), 0, 0, None
 
 
@@ -182,7 +206,10 @@ def tensors(prefix, tree):
 
 def main():
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "data")
+    only = sys.argv[2] if len(sys.argv) > 2 else None
     for name, model, make, first, second, shapes in models():
+        if only not in (None, name):
+            continue
         model.eval()
         args, other = make(first), make(second)
         program = export(model, args, dynamic_shapes=shapes)
@@ -193,6 +220,8 @@ def main():
                 known |= {prefix + k: v for k, v in tensors("in", given).items()}
                 known |= {prefix + k: v for k, v in tensors("out", model(*given)).items()}
         write_safetensors(folder / f"{name}.safetensors", known)
+    if only:
+        return
     torch.manual_seed(9)
     scripted, args = torch.jit.script(Scripted().eval()), (torch.randn(4, 6), torch.randn(4, 6))
     scripted.save(str(folder / "scripted.pt"))

@@ -127,7 +127,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"Library", [](Rewritten& a) { a.zip.add("nested/data/x.so", "ELF"); }, {"compiled code"}},
         {"Stray", [](Rewritten& a) { a.zip.add("other/x", "y"); }, {"\"other/x\""}},
         model("NewerSchema", [](json& m) { m["schema_version"]["minor"] = 99; },
-              {"schema 8.99", "known is 8.17"}),
+              {"schema 8.99", "known is 8.20"}),
         model("NewerMajor", [](json& m) { m["schema_version"]["major"] = 9; }, {"schema 9."}),
         model("OlderMajor", [](json& m) { m["schema_version"]["major"] = 7; }, {"the oldest"}),
         model("NoSchema", [](json& m) { m.erase("schema_version"); }, {"\"schema_version\""}),

@@ -71,7 +71,7 @@ TEST_P(Archive, ReplaysWhatEagerComputed) {
 
 INSTANTIATE_TEST_SUITE_P(Pt2, Archive,
                          ::testing::Values("nested", "shared", "conv", "attention", "half",
-                                           "bfloat"));
+                                           "bfloat", "nested_2_15", "attention_2_15"));
 
 TEST(Pt2, KeepsNamesModulePathsAndStackTraces) {
   const auto known = importer::SafetensorsFile::open(data_file("nested.safetensors"));

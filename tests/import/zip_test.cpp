@@ -103,6 +103,13 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"Beyond", [](ZipWriter& z) { z.entries[1].stated_size = 1U << 30U; }, "overlaps"},
         Case{"SameHeader", [](ZipWriter& z) { z.entries[1].same_header_as_first = true; },
              "overlaps"},
+        // Each of them lies before the other's end, and both far beyond the file.
+        Case{"HeadersElsewhere",
+             [](ZipWriter& z) {
+               z.entries[0].stated_header = 0x7fff0000;
+               z.entries[1].stated_header = 0x7ffffff0;
+             },
+             "reaches beyond the file"},
         Case{"WrongLocalSize", [](ZipWriter& z) { z.entries[0].local_size = 3; },
              "in its local header"},
         Case{"Count", [](ZipWriter& z) { z.stated_count = 3; }, "more than the directory"},

@@ -11,8 +11,8 @@ namespace monograph::kernels {
 namespace {
 
 constexpr const char* kOp = "aten.scaled_dot_product_attention.default";
-constexpr std::int64_t kWarps = 4;
-constexpr std::int64_t kLeastKeys = 64;  // of a block, where keys are split
+constexpr std::int64_t kUnroll = 2;     // keys of a lane at a time
+constexpr std::int64_t kManyTiles = 4;  // of keys, of a block
 constexpr std::int64_t kLongest = 256;   // queries beyond which a library does better
 
 using Strides = std::array<std::int64_t, 4>;
@@ -137,6 +137,11 @@ std::int64_t rows_of_block(const Attention& a) {
   return all >= 8 ? 8 : all > 2 ? 4 : all;
 }
 
+/// Registers for many rows leave room for fewer threads.
+std::int64_t warps_of_block(std::int64_t rows) {
+  return rows > 4 ? 4 : 8;
+}
+
 std::string numbers(const Strides& s, bool last) {
   std::string text;
   for (std::size_t i = 0; i < (last ? 4u : 3u); ++i) text += fmt::format("{}LL, ", s[i]);
@@ -152,12 +157,12 @@ std::string source_text(const Call& call, const Attention& a, std::int64_t split
   std::string s = "#include \"mg/device.cuh\"\n#include \"mg/attention.cuh\"\n\n";
   s += fmt::format(
       "using Shape = mg::AttentionShape<{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}>;\n",
-      type, out, mask, a.size, rows, a.group, a.heads, a.rows, a.keys, splits, kWarps,
-      rows > 4 ? 2 : 4, a.causal, masked);
+      type, out, mask, a.size, rows, a.group, a.heads, a.rows, a.keys, splits, warps_of_block(rows),
+      kUnroll, a.causal, masked);
   s += fmt::format(
-      "extern \"C\" __global__ void __launch_bounds__({}) mg_attention(const {}* q, "
+      "extern \"C\" __global__ void __launch_bounds__({}, {}) mg_attention(const {}* q, "
       "const {}* k, const {}* v, ",
-      kWarps * 32, type, type, type);
+      warps_of_block(rows) * 32, rows > 4 ? 1 : 2, type, type, type);
   if (masked) s += fmt::format("const {}* mask, ", mask);
   s += fmt::format("{}* out{}) {{\n", out, splits > 1 ? ", float* parts, unsigned* tickets" : "");
   std::string strides = numbers(a.q_strides, false) + numbers(a.k_strides, false) +
@@ -176,8 +181,15 @@ Instance instance(const Call& call, const Attention& a, const Target& target) {
   const std::int64_t rows = rows_of_block(a);
   const std::int64_t tiles = (a.group * a.rows + rows - 1) / rows;
   const std::int64_t blocks = a.batch * a.heads * tiles;
-  const std::int64_t splits = std::clamp<std::int64_t>(
-      2 * target.multiprocessors / blocks, 1, std::max<std::int64_t>(1, a.keys / kLeastKeys));
+  // A block for every multiprocessor, since many parts take long to join; two where each would have
+  // many keys.
+  const std::int64_t tile = warps_of_block(rows) * kUnroll * 32 * 16 / (a.size * itemsize(a.dtype));
+  const std::int64_t most = std::max<std::int64_t>(1, a.keys / tile);
+  const std::int64_t one = std::clamp<std::int64_t>(target.multiprocessors / blocks, 1, most);
+  const std::int64_t splits =
+      most / one > kManyTiles
+          ? std::clamp<std::int64_t>(2 * target.multiprocessors / blocks, 1, most)
+          : one;
   Instance i;
   i.source = "mg_attention.cu";
   i.text = source_text(call, a, splits);
@@ -185,7 +197,7 @@ Instance instance(const Call& call, const Attention& a, const Target& target) {
   i.geometry.grid = {static_cast<std::uint32_t>(splits),
                      static_cast<std::uint32_t>(a.batch * a.heads),
                      static_cast<std::uint32_t>(tiles)};
-  i.geometry.block = {kWarps * 32, 1, 1};
+  i.geometry.block = {static_cast<std::uint32_t>(warps_of_block(rows) * 32), 1, 1};
   i.geometry.programmatic = true;
   i.params = {Param::input(a.q), Param::input(a.k), Param::input(a.v)};
   if (a.mask >= 0) i.params.push_back(Param::input(a.mask));

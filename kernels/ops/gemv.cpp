@@ -13,10 +13,10 @@ using fusion::LinearCall;
 
 constexpr std::int64_t kMostVectors = 8;
 constexpr std::int64_t kWarps = 8;
-constexpr std::int64_t kStages = 2;
+constexpr std::int64_t kStages = 3;
 constexpr std::int64_t kStageBytes = 4096;  // of a warp's row
 constexpr std::int64_t kLargestStage = 8192;
-constexpr std::int64_t kResident = 3;         // blocks a multiprocessor
+constexpr std::int64_t kResident = 2;         // blocks a multiprocessor
 constexpr std::int64_t kBlockReserve = 1024;  // of shared memory, the driver's
 
 struct Plan {

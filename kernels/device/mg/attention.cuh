@@ -35,7 +35,7 @@ struct AttentionShape {
   static constexpr int V = 16 / static_cast<int>(sizeof(T));  // elements of a lane
   static constexpr int kLanes = D / V;                        // that share a key
   static constexpr int kKeys = 32 / kLanes;                   // of a warp at a time
-  static constexpr int kChunk = (S + SPLITS - 1) / SPLITS;
+  static constexpr int kTile = WARPS * kKeys * UNROLL;        // keys of a block at a time
   static constexpr int kAllRows = GROUP * L;
   static constexpr int kPart = D + 2;  // floats of a partial row: sums, maximum, denominator
 };
@@ -72,6 +72,74 @@ __device__ __forceinline__ float join_factor(float own, float both) {
   return own == -inf32() ? 0.0f : __expf(own - both);
 }
 
+/// Keys and values of a tile as a lane holds them: one key per unrolled step, and its mask.
+template <class S>
+struct KeyTile {
+  uint4 key[S::UNROLL], value[S::UNROLL];
+  float term[S::UNROLL][S::ROWS];
+};
+
+/// Adds a tile: all its scores first, then one step of the running softmax.
+template <class S>
+__device__ __forceinline__ void add_tile(const KeyTile<S>& tile,
+                                         const float (&query)[S::ROWS][S::V],
+                                         float (&most)[S::ROWS], float (&sum)[S::ROWS],
+                                         float (&acc)[S::ROWS][S::V]) {
+  const typename S::T* const tag = nullptr;
+  float score[S::UNROLL][S::ROWS];
+#pragma unroll
+  for (int u = 0; u < S::UNROLL; ++u) {
+    float key[S::V];
+    unpack(tile.key[u], key, tag);
+#pragma unroll
+    for (int r = 0; r < S::ROWS; ++r) {
+      float dot = 0;
+#pragma unroll
+      for (int i = 0; i < S::V; ++i) dot = fmaf(query[r][i], key[i], dot);
+      score[u][r] = dot;
+    }
+  }
+#pragma unroll
+  for (int o = S::kLanes / 2; o > 0; o >>= 1) {
+#pragma unroll
+    for (int u = 0; u < S::UNROLL; ++u) {
+#pragma unroll
+      for (int r = 0; r < S::ROWS; ++r) {
+        score[u][r] += __shfl_xor_sync(0xffffffffu, score[u][r], o);
+      }
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < S::ROWS; ++r) {
+    float both = most[r];
+#pragma unroll
+    for (int u = 0; u < S::UNROLL; ++u) {
+      // What is excluded counts for nothing, whatever the product is.
+      const float t = tile.term[u][r];
+      score[u][r] = t == -inf32() ? -inf32() : score[u][r] + t;
+      // NaN isn't larger: it stays in the sums.
+      both = score[u][r] > both ? score[u][r] : both;
+    }
+    const float old = join_factor(most[r], both);
+    most[r] = both;
+    sum[r] *= old;
+#pragma unroll
+    for (int i = 0; i < S::V; ++i) acc[r][i] *= old;
+  }
+#pragma unroll
+  for (int u = 0; u < S::UNROLL; ++u) {
+    float value[S::V];
+    unpack(tile.value[u], value, tag);
+#pragma unroll
+    for (int r = 0; r < S::ROWS; ++r) {
+      const float p = score[u][r] == -inf32() ? 0.0f : __expf(score[u][r] - most[r]);
+      sum[r] += p;
+#pragma unroll
+      for (int i = 0; i < S::V; ++i) acc[r][i] = fmaf(p, value[i], acc[r][i]);
+    }
+  }
+}
+
 /// The block's keys for its rows; on return each lane's registers hold its share.
 template <class S>
 __device__ __forceinline__ void attend(const typename S::T* q, const typename S::T* k,
@@ -85,8 +153,6 @@ __device__ __forceinline__ void attend(const typename S::T* q, const typename S:
   const int batch = static_cast<int>(blockIdx.y) / S::HEADS;
   const int kv = static_cast<int>(blockIdx.y) % S::HEADS;
   const int d = lane % S::kLanes * S::V;
-  const int first = static_cast<int>(blockIdx.x) * S::kChunk;
-  const int last = first + S::kChunk < S::S ? first + S::kChunk : S::S;
   const T* const keys = k + batch * st.k_batch + kv * st.k_head + d;
   const T* const values = v + batch * st.v_batch + kv * st.v_head + d;
   float query[S::ROWS][S::V];
@@ -106,53 +172,53 @@ __device__ __forceinline__ void attend(const typename S::T* q, const typename S:
     most[r] = -inf32();
     sum[r] = 0;
   }
-  constexpr int kStep = S::WARPS * S::kKeys;
-  for (int base = first; base < last; base += kStep * S::UNROLL) {
-    uint4 kq[S::UNROLL];
-    uint4 vq[S::UNROLL];
-    float term[S::UNROLL][S::ROWS];
+  // Of the block's tiles: tile t + 1 is on its way, and the mask of tile t + 2, while tile t is
+  // added. Blocks take turns, so that all have work where only the first keys count.
+  constexpr int kTiles = (S::S + S::kTile - 1) / S::kTile;
+  KeyTile<S> now;
+  KeyTile<S> next;
+  const auto at = [&](int tile, int u) {
+    return tile * S::kTile + u * S::WARPS * S::kKeys + warp * S::kKeys + lane / S::kLanes;
+  };
+  const auto load_terms = [&](int tile, float (&term)[S::UNROLL][S::ROWS]) {
 #pragma unroll
     for (int u = 0; u < S::UNROLL; ++u) {
-      const int j = base + u * kStep + warp * S::kKeys + lane / S::kLanes;
-      bool any = false;
+      const int j = at(tile, u);
 #pragma unroll
       for (int r = 0; r < S::ROWS; ++r) {
-        float t = j < last && j <= limit[r] ? 0.0f : -inf32();
+        float t = j < S::S && j <= limit[r] ? 0.0f : -inf32();
         if (S::MASKED && t == 0.0f) t = mask_term(mask[mask_at[r] + j * st.m_column], 0.0f);
         term[u][r] = t;
-        any = any || t != -inf32();
-      }
-      kq[u] = make_uint4(0, 0, 0, 0);
-      vq[u] = make_uint4(0, 0, 0, 0);
-      if (any) {
-        kq[u] = *reinterpret_cast<const uint4*>(keys + j * st.k_row);
-        vq[u] = *reinterpret_cast<const uint4*>(values + j * st.v_row);
       }
     }
+  };
+  const auto load_keys = [&](int tile, KeyTile<S>& to) {
 #pragma unroll
     for (int u = 0; u < S::UNROLL; ++u) {
-      float key[S::V];
-      float value[S::V];
-      unpack(kq[u], key, k);
-      unpack(vq[u], value, v);
+      bool any = false;
 #pragma unroll
-      for (int r = 0; r < S::ROWS; ++r) {
-        float dot = 0;
+      for (int r = 0; r < S::ROWS; ++r) any = any || to.term[u][r] != -inf32();
+      to.key[u] = to.value[u] = make_uint4(0, 0, 0, 0);
+      if (!any) continue;
+      const long long j = at(tile, u);
+      to.key[u] = *reinterpret_cast<const uint4*>(keys + j * st.k_row);
+      to.value[u] = *reinterpret_cast<const uint4*>(values + j * st.v_row);
+    }
+  };
+  int tile = static_cast<int>(blockIdx.x);
+  load_terms(tile, now.term);
+  load_keys(tile, now);
+  load_terms(tile + S::SPLITS, next.term);
+  for (; tile < kTiles; tile += S::SPLITS) {
+    load_keys(tile + S::SPLITS, next);
+    float term[S::UNROLL][S::ROWS];
+    load_terms(tile + 2 * S::SPLITS, term);
+    add_tile<S>(now, query, most, sum, acc);
+    now = next;
 #pragma unroll
-        for (int i = 0; i < S::V; ++i) dot = fmaf(query[r][i], key[i], dot);
+    for (int u = 0; u < S::UNROLL; ++u) {
 #pragma unroll
-        for (int o = S::kLanes / 2; o > 0; o >>= 1) dot += __shfl_xor_sync(0xffffffffu, dot, o);
-        // What is excluded counts for nothing, whatever the product is.
-        const float score = term[u][r] == -inf32() ? -inf32() : dot + term[u][r];
-        // NaN must not be lost in the maximum.
-        const float both = score > most[r] ? score : most[r];
-        const float old = join_factor(most[r], both);
-        const float p = score == -inf32() ? 0.0f : __expf(score - both);
-        most[r] = both;
-        sum[r] = sum[r] * old + p;
-#pragma unroll
-        for (int i = 0; i < S::V; ++i) acc[r][i] = fmaf(p, value[i], acc[r][i] * old);
-      }
+      for (int r = 0; r < S::ROWS; ++r) next.term[u][r] = term[u][r];
     }
   }
 }
@@ -176,18 +242,39 @@ __device__ __forceinline__ void join_lanes(float& most, float& sum, float (&acc)
   }
 }
 
-/// Element d of a row from `count` parts that lie `stride` floats apart.
-template <class S, class Read>
-__device__ __forceinline__ void join_parts(int count, int d, Read read, float& most, float& sum,
+/// Element d of a row from COUNT parts; `read(p, i)` is float i of part p. Up to sixteen parts are
+/// read at once.
+template <class S, int COUNT, class Read>
+__device__ __forceinline__ void join_parts(int d, Read read, float& most, float& sum,
                                            float& value) {
+  constexpr int kAtOnce = COUNT < 16 ? COUNT : 16;
   most = -inf32();
-  for (int p = 0; p < count; ++p) most = fmaxf(most, read(p, S::D));
   sum = 0;
   value = 0;
-  for (int p = 0; p < count; ++p) {
-    const float f = join_factor(read(p, S::D), most);
-    sum += f * read(p, S::D + 1);
-    value += f * read(p, d);
+  for (int first = 0; first < COUNT; first += kAtOnce) {
+    float m[kAtOnce];
+    float s[kAtOnce];
+    float v[kAtOnce];
+#pragma unroll
+    for (int p = 0; p < kAtOnce; ++p) {
+      const bool inside = COUNT % kAtOnce == 0 || first + p < COUNT;
+      m[p] = inside ? read(first + p, S::D) : -inf32();
+      s[p] = inside ? read(first + p, S::D + 1) : 0.0f;
+      v[p] = inside ? read(first + p, d) : 0.0f;
+    }
+    float both = most;
+#pragma unroll
+    for (int p = 0; p < kAtOnce; ++p) both = fmaxf(both, m[p]);
+    const float old = join_factor(most, both);
+    sum *= old;
+    value *= old;
+    most = both;
+#pragma unroll
+    for (int p = 0; p < kAtOnce; ++p) {
+      const float f = join_factor(m[p], both);
+      sum = fmaf(f, s[p], sum);
+      value = fmaf(f, v[p], value);
+    }
   }
 }
 
@@ -229,8 +316,8 @@ __device__ __forceinline__ void attention(const typename S::T* q, const typename
     float m;
     float s;
     float value;
-    join_parts<S>(
-        S::WARPS, d, [&](int p, int i) { return shares[(p * S::ROWS + r) * S::kPart + i]; }, m, s,
+    join_parts<S, S::WARPS>(
+        d, [&](int p, int i) { return shares[(p * S::ROWS + r) * S::kPart + i]; }, m, s,
         value);
     if (S::SPLITS == 1) {
       const AttentionRow<S> row(static_cast<int>(blockIdx.z) * S::ROWS + r, st);
@@ -260,8 +347,8 @@ __device__ __forceinline__ void attention(const typename S::T* q, const typename
     float m;
     float s;
     float value;
-    join_parts<S>(
-        S::SPLITS, d,
+    join_parts<S, S::SPLITS>(
+        d,
         [&](int p, int i) { return load_coherent(rows + (p * S::ROWS + r) * S::kPart + i); }, m, s,
         value);
     const AttentionRow<S> row(static_cast<int>(blockIdx.z) * S::ROWS + r, st);

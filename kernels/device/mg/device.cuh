@@ -89,6 +89,9 @@ __device__ __forceinline__ void barrier_fence() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
 }
+__device__ __forceinline__ void barrier_arrive(unsigned long long* b) {
+  asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(b)) : "memory");
+}
 /// Arrives, and makes the phase wait for `bytes` of copies too.
 __device__ __forceinline__ void barrier_expect(unsigned long long* b, int bytes) {
 #if __CUDA_ARCH__ >= 900

@@ -290,13 +290,13 @@ __device__ __forceinline__ void gemv(const typename S::T* weight, const typename
                      columns * static_cast<int>(sizeof(T)),
                      lane};
   if (S::PREFETCH) ring.start();
+  pdl_launch();
   pdl_wait();
   if (!S::PREFETCH) ring.start();
   stage_x<S>(x, norm_weight, norm_bias, epsilon, xs);
   const T* const xw = xs + slice * S::kSlice;
 
   float kept[S::PARTS];
-  if (ring.rows <= S::STAGES) pdl_launch();
   for (int i = 0; i < ring.rows; ++i) {
     const uint4* const from = ring.wait(i);
     uint4 w[S::kChunks];
@@ -306,7 +306,6 @@ __device__ __forceinline__ void gemv(const typename S::T* weight, const typename
     }
     __syncwarp();  // every lane has read the stage
     ring.issue(i + S::STAGES);
-    if (i + S::STAGES + 1 == ring.rows) pdl_launch();
     float sum[S::M];
     row_products<S>(w, xw, vectors, lane, sum);
     const int p = i % S::PARTS;

@@ -48,6 +48,9 @@ inline void barrier_init(unsigned long long* b, int arrivals) {
   simt::mbarrier_init(reinterpret_cast<uint64_t*>(b), uint32_t(arrivals));
 }
 inline void barrier_fence() {}
+inline void barrier_arrive(unsigned long long* b) {
+  simt::mbarrier_arrive(reinterpret_cast<uint64_t*>(b));
+}
 inline void barrier_expect(unsigned long long* b, int bytes) {
   simt::mbarrier_arrive_expect_tx(reinterpret_cast<uint64_t*>(b), uint32_t(bytes));
 }

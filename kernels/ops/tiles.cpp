@@ -16,7 +16,8 @@ constexpr std::int64_t kTileRows = 8;
 constexpr std::int64_t kMultiplying = 8;         // warps
 constexpr std::int64_t kWarps = 10;              // of a block: one copies, one adds up
 constexpr std::int64_t kSlots = 4;               // of sums, see tiles.cuh
-constexpr std::int64_t kMostColumns = 1024;      // of a stage
+constexpr std::int64_t kShortRow = 2048;         // columns of a row that is streamed in halves
+constexpr std::int64_t kMostColumns = 2048;      // of a stage
 constexpr std::int64_t kColumnUnit = 256;        // a stage's columns are a multiple of
 constexpr std::int64_t kSmallKernels = 6 << 10;  // of shared memory, for what runs beside it
 constexpr std::int64_t kStaticShared = 2 << 10;
@@ -33,7 +34,9 @@ std::int64_t up(std::int64_t a, std::int64_t b) {
 /// memory under way.
 std::optional<Plan> make_plan(const LinearCall& c, const Target& target) {
   Plan p;
-  p.columns = up(up(c.k, up(c.k, kMostColumns)), kColumnUnit) * kColumnUnit;
+  // Short rows in halves: more stages, of which the last is waited for less long.
+  const std::int64_t most = c.k > kShortRow ? kMostColumns : kMostColumns / 2;
+  p.columns = up(up(c.k, up(c.k, most)), kColumnUnit) * kColumnUnit;
   const std::int64_t steps = up(c.k, p.columns);
   const std::int64_t tiles = up(c.units, kTileRows);
   p.blocks = std::min<std::int64_t>(target.multiprocessors, tiles);

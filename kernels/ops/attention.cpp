@@ -13,7 +13,7 @@ namespace {
 constexpr const char* kOp = "aten.scaled_dot_product_attention.default";
 constexpr std::int64_t kUnroll = 2;     // keys of a lane at a time
 constexpr std::int64_t kManyTiles = 4;  // of keys, of a block
-constexpr std::int64_t kLongest = 256;   // queries beyond which a library does better
+constexpr std::int64_t kLongest = 256;  // queries beyond which a library does better
 
 using Strides = std::array<std::int64_t, 4>;
 

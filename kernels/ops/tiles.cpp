@@ -1,4 +1,5 @@
-// Products of a weight matrix of halves with one to sixteen vectors, bound by streaming the weights.
+// Products of a weight matrix of halves with one to sixteen vectors, bound by streaming the
+// weights.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -59,11 +60,11 @@ std::string source_text(const Call& call, const LinearCall& c, const Plan& p,
     return t < 0 || call.inputs[static_cast<std::size_t>(t)].constant;
   };
   std::string text = "#include \"mg/device.cuh\"\n#include \"mg/tiles.cuh\"\n\n" + s.epilogue;
-  text += fmt::format(
-      "using Shape = mg::TileShape<{}, {}, {}, {}, {}, {}LL, {}, {}, {}, {}, {}>;\n",
-      device_type(c.dtype), c.m, c.units, c.parts, c.k, c.stride, p.columns, p.stages,
-      static_cast<int>(c.norm), constant(c.weight),
-      constant(c.norm_weight) && constant(c.norm_bias));
+  text +=
+      fmt::format("using Shape = mg::TileShape<{}, {}, {}, {}, {}, {}LL, {}, {}, {}, {}, {}>;\n",
+                  device_type(c.dtype), c.m, c.units, c.parts, c.k, c.stride, p.columns, p.stages,
+                  static_cast<int>(c.norm), constant(c.weight),
+                  constant(c.norm_weight) && constant(c.norm_bias));
   text += fmt::format("extern \"C\" __global__ void __launch_bounds__({}) mg_tiles({}) {{\n",
                       kWarps * 32, s.parameters);
   text += "  extern __shared__ __align__(128) unsigned char smem[];\n";
@@ -122,7 +123,8 @@ const Registration kRegistration({
     .match = match,
     .samples =
         [] {
-          std::vector<Call> calls = fusion::linear_samples({DType::kF16, DType::kBF16}, {1, 3, 8, 16}, true);
+          std::vector<Call> calls =
+              fusion::linear_samples({DType::kF16, DType::kBF16}, {1, 3, 8, 16}, true);
           for (Call& c : fusion::gemv_samples()) {
             if (is_half(c.inputs[0].dtype)) calls.push_back(std::move(c));
           }

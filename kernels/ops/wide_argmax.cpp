@@ -27,9 +27,8 @@ Match match(const Call& call, const Target& target) {
   if (!x.is_contiguous() || x.alignment < 16 || n % width != 0) return Match::no("layout");
   const std::int64_t rows = x.numel() / n;
   if (rows >= target.multiprocessors) return Match::no("many rows");
-  const std::int64_t splits =
-      std::clamp<std::int64_t>(target.multiprocessors / rows, 2,
-                               std::max<std::int64_t>(2, n / width / kThreads));
+  const std::int64_t splits = std::clamp<std::int64_t>(
+      target.multiprocessors / rows, 2, std::max<std::int64_t>(2, n / width / kThreads));
   Instance i;
   i.source = "mg_wide_argmax.cu";
   i.entry = "mg_wide_argmax";

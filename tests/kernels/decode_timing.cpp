@@ -116,8 +116,8 @@ void show(const Decoder& d, const kernels::Target& target, const kernels::Compil
   for (std::size_t i = 0; i < p->instances.size(); ++i) {
     ++groups[label(p->instances[i], p->compiled[i].resources)];
   }
-  std::printf("%s batch %ld: %zu launches, %zu edges\n", d.name.c_str(),
-              static_cast<long>(d.batch), p->instances.size(), p->plan.edges.size());
+  std::printf("%s batch %ld: %zu launches, %zu edges\n", d.name.c_str(), static_cast<long>(d.batch),
+              p->instances.size(), p->plan.edges.size());
   for (const auto& [text, count] : groups) std::printf("%4d %s\n", count, text.c_str());
 }
 
@@ -151,7 +151,8 @@ class Step {
     prepared_ = prepare(d, rig.target, rig.compiler);
     place();
     bind();
-    runner_ = cuda::build_plan_graph(rig.context, works_, prepared_->plan.edges, ports_, rig.stream.get());
+    runner_ = cuda::build_plan_graph(rig.context, works_, prepared_->plan.edges, ports_,
+                                     rig.stream.get());
   }
 
   void report() const {
@@ -175,7 +176,9 @@ class Step {
       if (r >= 0) times.push_back(to.elapsed_ms_since(from) * 1e3 / kSteps);
     }
     std::ranges::sort(times);
-    const auto at = [&](double q) { return times[static_cast<std::size_t>(q * (times.size() - 1))]; };
+    const auto at = [&](double q) {
+      return times[static_cast<std::size_t>(q * (times.size() - 1))];
+    };
     return {at(0.5), at(0.1), at(0.9)};
   }
 
@@ -205,7 +208,8 @@ class Step {
         sum += f;
         squares += static_cast<double>(f) * f;
       }
-      std::printf("  mean %.5g rms %.5g\n", sum / values.size(), std::sqrt(squares / values.size()));
+      std::printf("  mean %.5g rms %.5g\n", sum / values.size(),
+                  std::sqrt(squares / values.size()));
     }
   }
 
@@ -229,7 +233,8 @@ class Step {
   static constexpr int kSteps = 4;
 
   cuda::DeviceBuffer& allocate(std::size_t bytes) {
-    return owned_.emplace_back(cuda::DeviceBuffer::allocate(rig_.context, std::max<std::size_t>(bytes, 256)));
+    return owned_.emplace_back(
+        cuda::DeviceBuffer::allocate(rig_.context, std::max<std::size_t>(bytes, 256)));
   }
 
   void place() {
@@ -243,7 +248,8 @@ class Step {
       std::memcpy(&bits, &f, 4);
       v = static_cast<std::uint16_t>(bits >> 16);
     }
-    for (std::size_t i = 0; i < pattern.size(); ++i) pattern[i] = drawn[(i * 7 + i / 1021) % drawn.size()];
+    for (std::size_t i = 0; i < pattern.size(); ++i)
+      pattern[i] = drawn[(i * 7 + i / 1021) % drawn.size()];
     const CUdeviceptr from = allocate(kPattern).get();
     rig_.driver.MemcpyHtoDAsync(from, pattern.data(), kPattern, rig_.stream.get());
     arena_ = allocate(static_cast<std::size_t>(prepared_->plan.arena_bytes)).get();
@@ -254,7 +260,8 @@ class Step {
       memory_[b.id] = at;
       const bool io = b.kind == plan::BufferKind::kInput || b.kind == plan::BufferKind::kOutput;
       for (std::size_t done = 0; !io && done < bytes; done += kPattern) {
-        rig_.driver.MemcpyDtoDAsync(at + done, from, std::min(kPattern, bytes - done), rig_.stream.get());
+        rig_.driver.MemcpyDtoDAsync(at + done, from, std::min(kPattern, bytes - done),
+                                    rig_.stream.get());
       }
       if (io) rig_.driver.MemsetD8Async(at, 0, bytes, rig_.stream.get());
       if (b.kind == plan::BufferKind::kInput && b.bytes == 8 && b.slot == 1) {

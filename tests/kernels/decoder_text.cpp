@@ -33,7 +33,8 @@ class Writer {
                      args, kwargs));
   }
   void weight(const std::string& name, const std::string& sizes, const char* kind = "parameter") {
-    line(name, fmt::format("bf16[{}]", sizes), fmt::format("get_attr[target={}, kind={}]", name, kind));
+    line(name, fmt::format("bf16[{}]", sizes),
+         fmt::format("get_attr[target={}, kind={}]", name, kind));
   }
   std::string tensor(const std::string& sizes) const { return fmt::format("bf16[{}]", sizes); }
   void linear(const std::string& name, const std::string& x, std::int64_t n, std::int64_t k) {
@@ -57,8 +58,7 @@ class Writer {
       call(t + "_at", fmt::format("bf16[1,1,1,{}]{{alias=%{}_row}}", s, t), "view.default",
            fmt::format("%{}_row, [1, 1, 1, {}]", t, s));
     }
-    call("arange", fmt::format("i64[{}]", d_.keys), "arange.default",
-         fmt::format("{},", d_.keys),
+    call("arange", fmt::format("i64[{}]", d_.keys), "arange.default", fmt::format("{},", d_.keys),
          "dtype: torch.int64, layout: torch.strided, device: device(type='cpu')");
     call("le", fmt::format("bool[{}]", d_.keys), "le.Tensor", "%arange, %position");
     call("mask", fmt::format("bool[1,1,1,{}]{{alias=%le}}", d_.keys), "view.default",
@@ -76,8 +76,8 @@ class Writer {
          fmt::format("%{}, [{}, 1, {}, {}]", x, b, heads, s));
     const auto view = [&](const std::string& name, std::int64_t size, std::int64_t offset) {
       return fmt::format("bf16[{},{},1,{}]{{strides=[{},{},{},1]{}, alias=%{}}}", b, heads, size,
-                         heads * s, s, heads * s, offset == 0 ? "" : fmt::format(", offset={}", offset),
-                         name);
+                         heads * s, s, heads * s,
+                         offset == 0 ? "" : fmt::format(", offset={}", offset), name);
     };
     call(p + "_t", view(x, s, 0), "transpose.int", fmt::format("%{}_v, 1, 2", p));
     if (!turn) return p + "_t";
@@ -93,7 +93,8 @@ class Writer {
     }
     const std::string half = fmt::format("bf16[{},{},1,{}]", b, heads, s / 2);
     const std::string whole = fmt::format("bf16[{},{},1,{}]", b, heads, s);
-    call(p + "_hi", view(base, s / 2, s / 2), "slice.Tensor", fmt::format("%{}, -1, {}", from, s / 2));
+    call(p + "_hi", view(base, s / 2, s / 2), "slice.Tensor",
+         fmt::format("%{}, -1, {}", from, s / 2));
     call(p + "_neg", half, "neg.default", fmt::format("%{}_hi,", p));
     call(p + "_lo", view(base, s / 2, 0), "slice.Tensor",
          fmt::format("%{}, -1, 0, {}", from, s / 2));
@@ -130,8 +131,8 @@ class Writer {
     const std::string v = store(l + "vc", value);
     const std::string query = rotate(l + "q", l + "q", d_.heads, true);
     call(l + "a", fmt::format("bf16[{},{},1,{}]", b, d_.heads, d_.head_size),
-         "scaled_dot_product_attention.default",
-         fmt::format("%{}, %{}, %{}, %mask", query, k, v), "enable_gqa: True");
+         "scaled_dot_product_attention.default", fmt::format("%{}, %{}, %{}, %mask", query, k, v),
+         "enable_gqa: True");
     call(l + "at",
          fmt::format("bf16[{},1,{},{}]{{strides=[{},{},{},1], alias=%{}a}}", b, d_.heads,
                      d_.head_size, q, d_.head_size, d_.head_size, l),

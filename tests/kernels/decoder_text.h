@@ -10,10 +10,10 @@ struct Decoder {
   std::string name;
   int layers = 1;
   std::int64_t hidden = 0, heads = 0, kv_heads = 0, head_size = 0, ffn = 0, vocabulary = 0;
-  std::int64_t keys = 2048;   // of the caches
+  std::int64_t keys = 2048;  // of the caches
   std::int64_t batch = 1;
-  bool head_norms = false;    // Qwen3: RMS norm of every head's query and key
-  bool tied = true;           // the embedding is the last projection's weight
+  bool head_norms = false;  // Qwen3: RMS norm of every head's query and key
+  bool tied = true;         // the embedding is the last projection's weight
 
   /// Bytes that a step reads at least when `valid` keys are in the caches.
   double bytes(std::int64_t valid) const;

@@ -180,7 +180,7 @@ __device__ __forceinline__ void attend(const typename S::T* q, const typename S:
   const auto at = [&](int tile, int u) {
     return tile * S::kTile + u * S::WARPS * S::kKeys + warp * S::kKeys + lane / S::kLanes;
   };
-  const auto load_terms = [&](int tile, float (&term)[S::UNROLL][S::ROWS]) {
+  const auto load_terms = [&](int tile, float(&term)[S::UNROLL][S::ROWS]) {
 #pragma unroll
     for (int u = 0; u < S::UNROLL; ++u) {
       const int j = at(tile, u);
@@ -317,8 +317,7 @@ __device__ __forceinline__ void attention(const typename S::T* q, const typename
     float s;
     float value;
     join_parts<S, S::WARPS>(
-        d, [&](int p, int i) { return shares[(p * S::ROWS + r) * S::kPart + i]; }, m, s,
-        value);
+        d, [&](int p, int i) { return shares[(p * S::ROWS + r) * S::kPart + i]; }, m, s, value);
     if (S::SPLITS == 1) {
       const AttentionRow<S> row(static_cast<int>(blockIdx.z) * S::ROWS + r, st);
       // A row that may look at nothing is zero, as LibTorch has it.
@@ -348,9 +347,8 @@ __device__ __forceinline__ void attention(const typename S::T* q, const typename
     float s;
     float value;
     join_parts<S, S::SPLITS>(
-        d,
-        [&](int p, int i) { return load_coherent(rows + (p * S::ROWS + r) * S::kPart + i); }, m, s,
-        value);
+        d, [&](int p, int i) { return load_coherent(rows + (p * S::ROWS + r) * S::kPart + i); }, m,
+        s, value);
     const AttentionRow<S> row(static_cast<int>(blockIdx.z) * S::ROWS + r, st);
     if (row.live) out[row.o + d] = convert<typename S::Out>(s == 0.0f ? 0.0f : value / s);
   }

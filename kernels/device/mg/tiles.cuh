@@ -2,13 +2,13 @@
 // once; the tensor cores multiply, since adding up on the other cores would take longer than the
 // memory does.
 //
-// A tile is eight rows of the weight, the columns of an m16n8k16 product whose rows are the vectors.
-// A block owns tiles one after the other. One warp streams their rows, whole or in long pieces,
-// through a ring in shared memory, filled by the copy engine before the kernel waits for the
-// launches it depends on; eight warps share the columns of every piece; one adds up what they found
-// and applies the epilogue. They wait for each other at barriers in shared memory alone. Dependents
-// are launched first of all: with blocks small enough for two launches on a multiprocessor, the
-// memory is busy across their boundary.
+// A tile is eight rows of the weight, the columns of an m16n8k16 product whose rows are the
+// vectors. A block owns tiles one after the other. One warp streams their rows, whole or in long
+// pieces, through a ring in shared memory, filled by the copy engine before the kernel waits for
+// the launches it depends on; eight warps share the columns of every piece; one adds up what they
+// found and applies the epilogue. They wait for each other at barriers in shared memory alone.
+// Dependents are launched first of all: with blocks small enough for two launches on a
+// multiprocessor, the memory is busy across their boundary.
 //
 // Within 32 columns each lane takes eight neighbouring ones, which permutes the inner index of two
 // products alike for both operands, so that a fragment is one 16-byte load.
@@ -199,9 +199,8 @@ __device__ __forceinline__ void stage_vectors(const typename S::T* x, const Norm
 
 /// Adds the products of this warp's columns of a stage; `columns` are left from its first on.
 template <class S>
-__device__ __forceinline__ void multiply_stage(const unsigned char* stage,
-                                               const typename S::T* x, int columns, int lane,
-                                               float (&acc)[2][4]) {
+__device__ __forceinline__ void multiply_stage(const unsigned char* stage, const typename S::T* x,
+                                               int columns, int lane, float (&acc)[2][4]) {
   const int row = lane / 4;
   const int column = lane % 4 * 8;
   const unsigned char* const w = stage + row * S::kRowBytes + column * 2;
@@ -229,9 +228,9 @@ __device__ __forceinline__ void multiply_stage(const unsigned char* stage,
 
 /// What one of the eight warps does.
 template <class S>
-__device__ __forceinline__ void multiply_tiles(const TileRange<S>& range,
-                                               const unsigned char* ring, const typename S::T* xs,
-                                               float* parts, const TileBarriers<S>& barriers) {
+__device__ __forceinline__ void multiply_tiles(const TileRange<S>& range, const unsigned char* ring,
+                                               const typename S::T* xs, float* parts,
+                                               const TileBarriers<S>& barriers) {
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int column = warp * S::kSlice;
@@ -290,8 +289,7 @@ __device__ __forceinline__ void finish_tiles(const TileRange<S>& range, const fl
         if (t >= S::M * S::kRows) continue;
 #pragma unroll
         for (int w = 0; w < S::WARPS; ++w) {
-          sum[pass][p] +=
-              parts[(slot * S::WARPS + w) * S::kTileFloats + p * S::M * S::kRows + t];
+          sum[pass][p] += parts[(slot * S::WARPS + w) * S::kTileFloats + p * S::M * S::kRows + t];
         }
       }
     }

@@ -22,7 +22,8 @@ __device__ __forceinline__ void wide_argmax(const T* x, long long* out, Place<fl
   Place<float> best{-inf32(), 9223372036854775807LL};
 #pragma unroll 4
   for (int p = 0; p < kPasses; ++p) {
-    const int c = (p * SPLITS + static_cast<int>(blockIdx.x)) * THREADS + static_cast<int>(threadIdx.x);
+    const int c =
+        (p * SPLITS + static_cast<int>(blockIdx.x)) * THREADS + static_cast<int>(threadIdx.x);
     if (c >= kVectors) continue;
     float v[V];
     unpack(load_coherent(reinterpret_cast<const uint4*>(row) + c), v, row);

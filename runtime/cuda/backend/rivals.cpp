@@ -91,8 +91,8 @@ Alternative alternative(const kernels::Instance& instance, const kernels::Call& 
                         const kernels::Target& target, const kernels::Compiler& compiler,
                         const ContextRef& context) {
   const auto loaded = std::make_shared<Loaded>();
-  return {instance.kernel,
-          [loaded, &instance, &call, &target, &compiler, &context](std::span<const CUdeviceptr> on) {
+  return {instance.kernel, [loaded, &instance, &call, &target, &compiler,
+                            &context](std::span<const CUdeviceptr> on) {
             if (!loaded->library) {
               const kernels::Compiled c = compiler.compile(instance, target.arch);
               loaded->library = Library::load(context, c.image);
@@ -122,8 +122,8 @@ kernels::Match select_timed(const kernels::Call& call, const kernels::Target& ta
   // Sources say everything about the problem and about what is timed for it.
   kernels::Digest digest;
   for (const kernels::Match& m : rivals) digest.add(m.instance->kernel).add(m.instance->text);
-  TuningProblem problem{fmt::format("{} {}", call.op, digest.hex()), kMaker,
-                        operands_of(call, rivals), {}};
+  TuningProblem problem{
+      fmt::format("{} {}", call.op, digest.hex()), kMaker, operands_of(call, rivals), {}};
   for (const kernels::Match& m : rivals) {
     problem.alternatives.push_back(alternative(*m.instance, call, target, compiler, context));
   }

@@ -53,8 +53,9 @@ DeviceSession::DeviceSession(ContextRef context, const Options& options)
     : context_(std::move(context)), target_(make_target(context_->info())) {
   Tuner::Settings tuning;
   tuning.on = tuning_wanted(options, target_);
+  const bool tries = tuning.on || target_.arch != "virtual";
   tuner_ = std::make_shared<Tuner>(context_, std::move(tuning));
-  libraries_ = std::make_unique<LibraryPlanner>(context_, tuner_);
+  libraries_ = std::make_unique<LibraryPlanner>(context_, tuner_, tries);
   const CurrentContext current(*context_);
   arena_ = Arena::create(context_, context_->info().total_bytes / kReserveFactor);
   stream_ = Stream::create(context_);

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 
+#include "runtime/base/log.h"
+#include "runtime/cuda/library/trial.h"
+
 namespace monograph::cuda {
 namespace {
 
@@ -58,6 +61,14 @@ LibraryPlan LibraryPlanner::make(const LibraryProblem& problem, const std::strin
          }});
   }
   const TuningChoice choice = tuner_->choose(tuning);
+  if (tries_) {
+    const std::string wrong = trial(context_, **at, problem, ways[choice.index]);
+    if (!wrong.empty()) {
+      plan.reason = fmt::format("{} ({}): {}", (*at)->name(), ways[choice.index].name, wrong);
+      base::log(base::LogLevel::kWarning, fmt::format("not used for {}: {}", key, plan.reason));
+      return plan;
+    }
+  }
   plan.library = *at;
   plan.way = ways[choice.index];
   plan.microseconds = choice.microseconds;

@@ -22,10 +22,11 @@ struct LibraryPlan {
 /// Thread-safe. Opens libraries when first asked.
 class LibraryPlanner {
  public:
-  LibraryPlanner(ContextRef context, std::shared_ptr<Tuner> tuner)
-      : context_(std::move(context)), tuner_(std::move(tuner)) {}
+  /// `tries`: the way that is taken is tried, and not used if it fails or loses NaN.
+  LibraryPlanner(ContextRef context, std::shared_ptr<Tuner> tuner, bool tries = true)
+      : context_(std::move(context)), tuner_(std::move(tuner)), tries_(tries) {}
 
-  /// Valid as long as this object. Makes the context current; times ways if tuning is on.
+  /// Valid as long as this object. Makes the context current.
   const LibraryPlan& plan(const LibraryProblem& problem);
 
  private:
@@ -33,6 +34,7 @@ class LibraryPlanner {
 
   ContextRef context_;
   std::shared_ptr<Tuner> tuner_;
+  bool tries_;
   std::mutex mutex_;
   bool opened_ = false;
   std::vector<std::shared_ptr<MathLibrary>> libraries_;

@@ -69,7 +69,7 @@ TEST(Models, ADecodingStepOfLlamaRunsOnOurKernelsAlone) {
   const Lowered l = lower("llama_1b");  // two layers
   EXPECT_EQ(l.refused, "");
   EXPECT_LE(l.launches, 2 * 6 + 4);
-  EXPECT_EQ(l.kernels.at("gemv"), 2 * 4 + 1);
+  EXPECT_EQ(l.kernels.at("tiles"), 2 * 4 + 1);
   EXPECT_EQ(l.kernels.at("attention"), 2);
 }
 

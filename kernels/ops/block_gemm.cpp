@@ -81,17 +81,6 @@ Match match(const Call& call, const Target& target) {
   return {std::move(i), {}};
 }
 
-/// Enough units for tiles of full width.
-Call wide() {
-  Call c;
-  c.op = "aten.linear.default";
-  c.inputs = {dense(DType::kF16, {65, 40}), dense(DType::kF16, {4225, 40}),
-              dense(DType::kF16, {4225})};
-  c.args = {tensor_argument(0), tensor_argument(1), tensor_argument(2)};
-  c.outputs = {dense(DType::kF16, {65, 4225})};
-  return c;
-}
-
 const Registration kRegistration({
     .name = "block_gemm",
     .summary =
@@ -103,10 +92,7 @@ const Registration kRegistration({
     .match = match,
     .samples =
         [] {
-          std::vector<Call> calls =
-              fusion::linear_samples({DType::kF16, DType::kBF16}, {17, 70}, false);
-          calls.push_back(wide());
-          return calls;
+          return fusion::linear_samples({DType::kF16, DType::kBF16}, {17, 70}, false);
         },
 });
 

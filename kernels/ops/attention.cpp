@@ -11,7 +11,6 @@ namespace monograph::kernels {
 namespace {
 
 constexpr const char* kOp = "aten.scaled_dot_product_attention.default";
-constexpr std::int64_t kUnroll = 2;     // keys of a lane at a time
 constexpr std::int64_t kManyTiles = 4;  // of keys, of a block
 constexpr std::int64_t kLongest = 256;  // queries beyond which a library does better
 
@@ -137,9 +136,12 @@ std::int64_t rows_of_block(const Attention& a) {
   return all >= 8 ? 8 : all > 2 ? 4 : all;
 }
 
-/// Registers for many rows leave room for fewer threads.
+/// Registers for many rows leave room for fewer threads, with fewer keys of a lane at a time.
 std::int64_t warps_of_block(std::int64_t rows) {
   return rows > 4 ? 4 : 8;
+}
+std::int64_t keys_of_lane(std::int64_t rows) {
+  return rows > 4 ? 1 : 2;
 }
 
 std::string numbers(const Strides& s, bool last) {
@@ -148,7 +150,8 @@ std::string numbers(const Strides& s, bool last) {
   return text;
 }
 
-std::string source_text(const Call& call, const Attention& a, std::int64_t splits) {
+std::string source_text(const Call& call, const Attention& a, std::int64_t splits,
+                        const Target& target) {
   const bool masked = a.mask >= 0;
   const std::string type(device_type(a.dtype));
   const std::string out(device_type(call.outputs[0].dtype));
@@ -158,11 +161,12 @@ std::string source_text(const Call& call, const Attention& a, std::int64_t split
   s += fmt::format(
       "using Shape = mg::AttentionShape<{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}>;\n",
       type, out, mask, a.size, rows, a.group, a.heads, a.rows, a.keys, splits, warps_of_block(rows),
-      kUnroll, a.causal, masked);
+      keys_of_lane(rows), a.causal, masked);
   s += fmt::format(
       "extern \"C\" __global__ void __launch_bounds__({}, {}) mg_attention(const {}* q, "
       "const {}* k, const {}* v, ",
-      warps_of_block(rows) * 32, rows > 4 ? 1 : 2, type, type, type);
+      warps_of_block(rows) * 32, rows > 4 || !target.has_programmatic_launch ? 1 : 2, type, type,
+      type);
   if (masked) s += fmt::format("const {}* mask, ", mask);
   s += fmt::format("{}* out{}) {{\n", out, splits > 1 ? ", float* parts, unsigned* tickets" : "");
   std::string strides = numbers(a.q_strides, false) + numbers(a.k_strides, false) +
@@ -183,7 +187,8 @@ Instance instance(const Call& call, const Attention& a, const Target& target) {
   const std::int64_t blocks = a.batch * a.heads * tiles;
   // A block for every multiprocessor, since many parts take long to join; two where each would have
   // many keys.
-  const std::int64_t tile = warps_of_block(rows) * kUnroll * 32 * 16 / (a.size * itemsize(a.dtype));
+  const std::int64_t tile =
+      warps_of_block(rows) * keys_of_lane(rows) * 32 * 16 / (a.size * itemsize(a.dtype));
   const std::int64_t most = std::max<std::int64_t>(1, a.keys / tile);
   const std::int64_t one = std::clamp<std::int64_t>(target.multiprocessors / blocks, 1, most);
   const std::int64_t splits =
@@ -192,7 +197,7 @@ Instance instance(const Call& call, const Attention& a, const Target& target) {
           : one;
   Instance i;
   i.source = "mg_attention.cu";
-  i.text = source_text(call, a, splits);
+  i.text = source_text(call, a, splits, target);
   i.entry = "mg_attention";
   i.geometry.grid = {static_cast<std::uint32_t>(splits),
                      static_cast<std::uint32_t>(a.batch * a.heads),

@@ -105,7 +105,7 @@ Match match(const Call& call, const Target& target) {
   i.geometry.programmatic = true;
   i.params = s.params;
   i.roofline = fusion::linear_roofline(call, *c);
-  i.register_budget = 128;
+  i.register_budget = 168;
   return {std::move(i), {}};
 }
 

@@ -11,8 +11,9 @@ namespace monograph::kernels {
 namespace {
 
 constexpr const char* kOp = "aten.scaled_dot_product_attention.default";
-constexpr std::int64_t kManyTiles = 4;  // of keys, of a block
-constexpr std::int64_t kLongest = 256;  // queries beyond which a library does better
+constexpr std::int64_t kManyTiles = 3;   // of keys, of a block
+constexpr std::int64_t kMostParts = 16;  // of a row, where fewer would do
+constexpr std::int64_t kLongest = 256;   // queries beyond which a library does better
 
 using Strides = std::array<std::int64_t, 4>;
 
@@ -185,16 +186,14 @@ Instance instance(const Call& call, const Attention& a, const Target& target) {
   const std::int64_t rows = rows_of_block(a);
   const std::int64_t tiles = (a.group * a.rows + rows - 1) / rows;
   const std::int64_t blocks = a.batch * a.heads * tiles;
-  // A block for every multiprocessor, since many parts take long to join; two where each would have
-  // many keys.
+  // A block for every multiprocessor; two where each would have many keys, unless so many parts
+  // take longer to join than keys to read.
   const std::int64_t tile =
       warps_of_block(rows) * keys_of_lane(rows) * 32 * 16 / (a.size * itemsize(a.dtype));
   const std::int64_t most = std::max<std::int64_t>(1, a.keys / tile);
   const std::int64_t one = std::clamp<std::int64_t>(target.multiprocessors / blocks, 1, most);
-  const std::int64_t splits =
-      most / one > kManyTiles
-          ? std::clamp<std::int64_t>(2 * target.multiprocessors / blocks, 1, most)
-          : one;
+  const std::int64_t two = std::clamp<std::int64_t>(2 * target.multiprocessors / blocks, 1, most);
+  const std::int64_t splits = most / one > kManyTiles && two <= kMostParts ? two : one;
   Instance i;
   i.source = "mg_attention.cu";
   i.text = source_text(call, a, splits, target);

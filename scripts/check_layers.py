@@ -50,7 +50,8 @@ ROOMS = {
                                  "runtime/cuda", "capture/trace/arguments.h",
                                  "capture/trace/convert.h", "capture/trace/op_policy.h"},
     "runtime/session": BASE | {"capture", "runtime"},
-    "runtime/cli": BASE | {"capture", "runtime", "bench/minilm/device.h", "bench/models/zoo/zoo.h"},
+    "runtime/cli": BASE | {"capture", "runtime", "bench/harness/command.h", "bench/minilm/device.h",
+                           "bench/models/zoo/zoo.h"},
     "bench": {"capture", "runtime", "kernels"},
     "tests": {"capture", "runtime", "kernels", "bench"},
 }

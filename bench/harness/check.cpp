@@ -13,7 +13,7 @@
 namespace monograph::bench {
 namespace {
 
-std::vector<at::Tensor> to_cpu(const std::vector<at::Tensor>& tensors) {
+std::vector<at::Tensor> copies_on_cpu(const std::vector<at::Tensor>& tensors) {
   std::vector<at::Tensor> copies;
   for (const auto& tensor : tensors) {
     copies.push_back(tensor.to(at::kCPU, tensor.scalar_type(), false, /*copy=*/true));
@@ -49,7 +49,7 @@ std::vector<at::Tensor> run_in(at::ScalarType type, const ModelEntry& entry,
   for (const auto& input : model.inputs) {
     inputs.push_back(input.is_floating_point() ? input.to(type) : input);
   }
-  std::vector<at::Tensor> outputs = to_cpu(exact.module.forward(inputs));
+  std::vector<at::Tensor> outputs = copies_on_cpu(exact.module.forward(inputs));
   for (auto& output : outputs) output = as_double(output);
   return outputs;
 }
@@ -60,7 +60,7 @@ Reference make_reference(const ModelEntry& entry, const ModelOptions& options,
                          const ModelCase& model, double most_bytes) {
   const c10::InferenceMode inference;
   Reference reference;
-  reference.eager = to_cpu(model.module.forward(model.inputs));
+  reference.eager = copies_on_cpu(model.module.forward(model.inputs));
   const double element = static_cast<double>(at::elementSize(options.dtype));
   double bytes = 0;
   for (const auto& named : model.module.tensors)

@@ -99,6 +99,7 @@ json to_json(const BenchResult& result) {
           {"date", result.date},
           {"host", result.host},
           {"device", result.device},
+          {"clocks", result.clocks},
           {"monograph", result.monograph_version},
           {"torch", result.torch_version},
           {"bytes_per_us", result.bytes_per_us},
@@ -119,6 +120,7 @@ BenchResult read_result(const std::filesystem::path& file) {
     result.date = j.at("date");
     result.host = j.at("host");
     result.device = j.at("device");
+    result.clocks = j.value("clocks", "");
     result.monograph_version = j.at("monograph");
     result.torch_version = j.at("torch");
     result.bytes_per_us = j.at("bytes_per_us");

@@ -50,11 +50,15 @@ struct BenchResult {
   std::string date;  ///< UTC, ISO 8601
   std::string host;  ///< processor, cores, system
   std::string device;
+  std::string clocks;  ///< of the processor, and the load, when it ended and when it began
   std::string monograph_version;
   std::string torch_version;
   double bytes_per_us = 0;  ///< read ceiling that the roofline uses; 0: unknown
   std::vector<ModelResult> models;
 };
+
+/// "bert-base, Float, batch 1, length 128"
+std::string heading(const ModelResult& model);
 
 nlohmann::json to_json(const BenchResult& result);
 /// Error(kInvalidFile) names the file and what is wrong with it.
@@ -67,8 +71,15 @@ void write_text(const std::filesystem::path& file, const std::string& text);
 std::string to_markdown(const BenchResult& result);
 /// One line per model and contender.
 std::string to_csv(const BenchResult& result);
-/// What differs between two results beyond noise, per model and contender: medians further apart
-/// than both spreads together and than 2 percent. Contenders that only one has are named.
-std::string compare_results(const BenchResult& before, const BenchResult& after);
+/// What differs between two results, in words; `worse` if ours got slower, wrong or missing.
+struct Comparison {
+  std::string text;
+  bool worse = false;
+};
+/// Per model and contender. Where both results have eager, it stands for the machine: compared are
+/// the ratios to it within rounds, so that a slower day isn't a slower build. A change is reported
+/// if the intervals of both medians (confidence 0.995 each) are more than 2 percent apart.
+/// Contenders that only one has are named.
+Comparison compare_results(const BenchResult& before, const BenchResult& after);
 
 }  // namespace monograph::bench

@@ -12,7 +12,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using Contenders = std::vector<std::unique_ptr<Contender>>;
-using Progress = std::function<void(const std::string&)>;
+using Report = std::function<void(const Progress&)>;
 
 constexpr int kFewestRounds = 9;  // below, no interval has the confidence asked for
 constexpr int kMostCalls = 2000;
@@ -83,9 +83,30 @@ int calls_per_round(Contender& contender, double round_ms) {
                     kMostCalls);
 }
 
-// Rounds in which everybody runs once, in an order that turns.
+// The widest interval among the others' ratios to ours.
+double widest(const std::vector<ContenderResult>& results) {
+  double width = 0;
+  for (std::size_t i = 1; i < results.size(); ++i) {
+    if (results[i].status != "ok" || results[0].status != "ok") continue;
+    const Ratio ratio = compare_rounds(results[0].wall_us, results[i].wall_us);
+    width = std::max(width, ratio.high / std::max(ratio.low, 1e-9) - 1);
+  }
+  return width;
+}
+
+// One round, in which everybody runs once, in an order that turns.
+void run_round(Contenders& contenders, std::vector<ContenderResult>& results,
+               const std::vector<int>& calls, const std::vector<std::size_t>& present, int round) {
+  for (std::size_t k = 0; k < present.size(); ++k) {
+    const std::size_t i = present[(k + static_cast<std::size_t>(round)) % present.size()];
+    const Round took = contenders[i]->run(calls[i]);
+    results[i].wall_us.push_back(took.wall);
+    if (took.device) results[i].device_us.push_back(*took.device);
+  }
+}
+
 void interleave(Contenders& contenders, std::vector<ContenderResult>& results,
-                const BenchSettings& settings, const Progress& progress) {
+                const BenchSettings& settings, const Report& progress) {
   std::vector<std::size_t> present;
   std::vector<int> calls(contenders.size(), 0);
   for (std::size_t i = 0; i < contenders.size(); ++i) {
@@ -93,16 +114,16 @@ void interleave(Contenders& contenders, std::vector<ContenderResult>& results,
     present.push_back(i);
     calls[i] = calls_per_round(*contenders[i], settings.round_ms);
   }
+  constexpr int kLook = 20;  // rounds between looks at the precision
   const auto begin = Clock::now();
-  for (int round = 0; round < settings.rounds; ++round) {
+  for (int round = 0;; ++round) {
     if (round >= kFewestRounds && seconds_since(begin) > settings.most_seconds) break;
-    progress(fmt::format("round {} of {}", round + 1, settings.rounds));
-    for (std::size_t k = 0; k < present.size(); ++k) {
-      const std::size_t i = present[(k + static_cast<std::size_t>(round)) % present.size()];
-      const Round took = contenders[i]->run(calls[i]);
-      results[i].wall_us.push_back(took.wall);
-      if (took.device) results[i].device_us.push_back(*took.device);
+    if (round >= settings.rounds) {
+      if (settings.precision <= 0 || present.empty()) break;
+      if (round % kLook == 0 && widest(results) <= settings.precision) break;
     }
+    progress({"rounds", round + 1, std::max(settings.rounds, round + 1)});
+    run_round(contenders, results, calls, present, round);
   }
   for (const std::size_t i : present) results[i].host_us = host_time(*contenders[i]);
 }
@@ -116,28 +137,33 @@ const std::vector<std::string>& peer_names() {
   return names;
 }
 
-ModelResult bench_model(const ModelEntry& entry, const ModelOptions& options,
-                        const BenchSettings& settings, const Progress& progress) {
-  progress("building");
-  const ModelCase model = entry.make(options);
+ModelResult describe(const ModelEntry& entry, const ModelOptions& options) {
   ModelResult result;
   result.model = entry.name;
   result.dtype = c10::toString(options.dtype);
   result.batch = options.batch;
   result.length = options.length;
   result.layers = options.layers;
+  return result;
+}
+
+ModelResult bench_model(const ModelEntry& entry, const ModelOptions& options,
+                        const BenchSettings& settings, const Report& progress) {
+  progress({"building"});
+  const ModelCase model = entry.make(options);
+  ModelResult result = describe(entry, options);
   result.unit = model.unit;
   result.units_per_call = model.units_per_call;
   result.read_bytes = model.read_bytes;
   result.flop = model.flop;
-  progress("reference");
+  progress({"reference"});
   const Reference reference = make_reference(entry, options, model, settings.reference_bytes);
   result.reference = reference.kind;
   Contenders contenders = make_contenders(entry, options, model, settings);
   const CudaHarness* cuda = options.device.is_cuda() ? cuda_harness() : nullptr;
   for (auto& contender : contenders) contender->start();
   for (auto& contender : contenders) {
-    progress("preparing " + contender->name());
+    progress({"preparing " + contender->name()});
     result.contenders.push_back(admit(*contender, reference, cuda));
   }
   interleave(contenders, result.contenders, settings, progress);

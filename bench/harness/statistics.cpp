@@ -51,18 +51,22 @@ std::string_view verdict_name(Verdict verdict) noexcept {
   }
 }
 
+Interval median_interval(std::vector<double> values) {
+  if (values.empty()) throw Error(Code::kInvalidArgument, "no timings to summarise");
+  std::sort(values.begin(), values.end());
+  const std::size_t k = rank_of_limit(values.size(), kOutside / 2);
+  return {quantile(values, 0.5), k == 0 ? 0 : values[k - 1],
+          k == 0 ? HUGE_VAL : values[values.size() - k]};
+}
+
 Ratio compare_rounds(const std::vector<double>& a, const std::vector<double>& b, double tolerance) {
   if (a.size() != b.size() || a.empty()) {
     throw Error(Code::kInvalidArgument, "series of timings must have the same length");
   }
   std::vector<double> ratios(a.size());
   for (std::size_t i = 0; i < a.size(); ++i) ratios[i] = a[i] / b[i];
-  std::sort(ratios.begin(), ratios.end());
-  Ratio result;
-  result.median = quantile(ratios, 0.5);
-  const std::size_t k = rank_of_limit(ratios.size(), kOutside / 2);
-  result.low = k == 0 ? 0 : ratios[k - 1];
-  result.high = k == 0 ? HUGE_VAL : ratios[ratios.size() - k];
+  const Interval interval = median_interval(std::move(ratios));
+  Ratio result{interval.median, interval.low, interval.high, Verdict::kNoDifference};
   if (result.low > 1 + tolerance) result.verdict = Verdict::kSlower;
   if (result.high < 1 / (1 + tolerance)) result.verdict = Verdict::kFaster;
   return result;

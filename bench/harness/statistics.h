@@ -28,6 +28,15 @@ struct Ratio {
   Verdict verdict = Verdict::kNoDifference;  ///< of a against b
 };
 
+/// The median of a series and the interval that holds the true one with confidence 0.995: order
+/// statistics, no assumption about the distribution. Infinite below 9 values.
+struct Interval {
+  double median = 0;
+  double low = 0;
+  double high = 0;
+};
+Interval median_interval(std::vector<double> values);
+
 /// Ratios within rounds, so that drifts of clock and load cancel. The interval is the
 /// distribution-free one between order statistics (Conover, Practical Nonparametric Statistics,
 /// 3rd ed., section 3.2). A difference is only reported if the whole interval lies more than

@@ -16,13 +16,6 @@ Ratio against(const ContenderResult& ours, const ContenderResult& other) {
   return compare_rounds(ours.wall_us, other.wall_us);
 }
 
-std::string heading(const ModelResult& m) {
-  std::string text = fmt::format("{}, {}, batch {}", m.model, m.dtype, m.batch);
-  if (m.length > 0) text += fmt::format(", length {}", m.length);
-  if (m.layers > 0) text += fmt::format(", cut to {} layers", m.layers);
-  return text;
-}
-
 std::string row(const BenchResult& result, const ModelResult& m, const ContenderResult& c) {
   if (c.status != "ok") return fmt::format("| {} | {}: {} | | | | |\n", c.name, c.status, c.reason);
   const auto& best = c.device_us.empty() ? c.wall_us : c.device_us;
@@ -51,42 +44,20 @@ std::string escape_csv(const std::string& text) {
   return quoted + "\"";
 }
 
-const ContenderResult* find(const ModelResult& model, const std::string& name) {
-  for (const ContenderResult& c : model.contenders) {
-    if (c.name == name) return &c;
-  }
-  return nullptr;
-}
-
-const ModelResult* find(const BenchResult& result, const ModelResult& like) {
-  for (const ModelResult& m : result.models) {
-    if (heading(m) == heading(like)) return &m;
-  }
-  return nullptr;
-}
-
-std::string compare_contender(const ContenderResult& a, const ContenderResult& b) {
-  if (a.status != b.status) return fmt::format("{} -> {} {}", a.status, b.status, b.reason);
-  if (a.status != "ok") return "not measured";
-  const bool device = !a.device_us.empty() && !b.device_us.empty();
-  const Summary x = summarise(device ? a.device_us : a.wall_us);
-  const Summary y = summarise(device ? b.device_us : b.wall_us);
-  constexpr double kLeast = 0.02;
-  const double ratio = y.median / x.median;
-  const bool apart = y.p10 > x.p90 || y.p90 < x.p10;
-  const bool beyond = apart && (ratio > 1 + kLeast || ratio < 1 / (1 + kLeast));
-  return fmt::format("{:.1f} -> {:.1f} us, {:.2f} x: {}", x.median, y.median, ratio,
-                     !beyond     ? "no difference beyond noise"
-                     : ratio > 1 ? "slower"
-                                 : "faster");
-}
-
 }  // namespace
 
+std::string heading(const ModelResult& m) {
+  std::string text = fmt::format("{}, {}, batch {}", m.model, m.dtype, m.batch);
+  if (m.length > 0) text += fmt::format(", length {}", m.length);
+  if (m.layers > 0) text += fmt::format(", cut to {} layers", m.layers);
+  return text;
+}
+
 std::string to_markdown(const BenchResult& result) {
-  std::string text = fmt::format(
-      "Device: {}. Host: {}. Monograph {}, torch {}. {}.\nCommand: `{}`\n", result.device,
-      result.host, result.monograph_version, result.torch_version, result.date, result.command);
+  std::string text =
+      fmt::format("Device: {}. Host: {}; {}. Monograph {}, torch {}. {}.\nCommand: `{}`\n",
+                  result.device, result.host, result.clocks, result.monograph_version,
+                  result.torch_version, result.date, result.command);
   for (const ModelResult& m : result.models) {
     text += fmt::format(
         "\n### {}\n\nAnswers checked against {}.\n\n"
@@ -116,31 +87,6 @@ std::string to_csv(const BenchResult& result) {
                       c.device_us.empty() ? "" : fmt::format("{}", summarise(c.device_us).median),
                       c.prepare_ms, c.check.rmse, c.check.max_abs_diff);
     }
-  }
-  return text;
-}
-
-std::string compare_results(const BenchResult& before, const BenchResult& after) {
-  std::string text;
-  if (before.device != after.device || before.host != after.host) {
-    text += fmt::format("Different machines: {} | {}; {} | {}\n", before.device, after.device,
-                        before.host, after.host);
-  }
-  for (const ModelResult& m : before.models) {
-    const ModelResult* now = find(after, m);
-    text += heading(m) + (now == nullptr ? ": only in the first\n" : "\n");
-    if (now == nullptr) continue;
-    for (const ContenderResult& c : m.contenders) {
-      const ContenderResult* other = find(*now, c.name);
-      text += fmt::format("  {:16} {}\n", c.name,
-                          other == nullptr ? "only in the first" : compare_contender(c, *other));
-    }
-    for (const ContenderResult& c : now->contenders) {
-      if (find(m, c.name) == nullptr) text += fmt::format("  {:16} only in the second\n", c.name);
-    }
-  }
-  for (const ModelResult& m : after.models) {
-    if (find(before, m) == nullptr) text += heading(m) + ": only in the second\n";
   }
   return text;
 }

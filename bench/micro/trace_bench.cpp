@@ -1,10 +1,12 @@
-// What checking costs.
+// What checking and dumping cost.
 //
-//   trace_bench [rounds]           tracing MiniLM with all checks, against eager forwards; exits
-//   with
-//                                  1 beyond 3 eager forwards + 50 ms
-//   trace_bench replay CHECKS N    N replays of an MLP that was traced with CHECKS = on | off, for
-//                                  counting instructions (bench/micro/count_replay_instructions)
+//   trace_bench [rounds]         tracing MiniLM with all checks, against eager forwards, and its
+//                                capture with a dump, against one without; exits with 1 beyond
+//                                3 eager forwards + 50 ms, and beyond twice the capture
+//   trace_bench replay HOW N     N replays of an MLP that was traced with HOW = on | off (checks)
+//   or
+//                                dump, for counting instructions
+//                                (bench/micro/count_replay_instructions)
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
@@ -17,6 +19,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <string_view>
 #include <vector>
 
@@ -79,17 +82,51 @@ bool measure(std::int64_t batch, std::int64_t tokens, int rounds) {
   return checked <= limit;
 }
 
-int replay(bool checked, int calls) {
+/// Capturing MiniLM, each time anew, without a dump and with one, interleaved. True if a dump costs
+/// no more than the capture itself.
+bool measure_dump(int rounds) {
+  monograph::bench::BertSentenceEncoder model{monograph::bench::BertConfig()};
+  model->eval();
+  for (at::Tensor& p : model->parameters()) p.set_requires_grad(false);
+  const monograph::Module module = monograph::make_module<2>(model, {"input_ids", "mask"});
+  const Tensors inputs = {at::randint(30522, {1, 32}, at::kLong), at::ones({1, 32}, at::kLong)};
+  const auto folder = std::filesystem::temp_directory_path() / "monograph_trace_bench_dumps";
+  std::vector<double> plain, dumped;
+  for (int i = 0; i < rounds; ++i) {
+    for (const bool dump : {false, true}) {
+      std::filesystem::remove_all(folder);
+      monograph::Options options;
+      options.backend = "host";
+      if (dump) options.dump_path = folder.string();
+      monograph::CompiledModule compiled(module, options);
+      (dump ? dumped : plain).push_back(median_ms(1, [&] { (void)compiled.prepare(inputs); }));
+    }
+  }
+  std::filesystem::remove_all(folder);
+  const auto median = [](std::vector<double> v) {
+    std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2), v.end());
+    return v[v.size() / 2];
+  };
+  const double without = median(plain), with = median(dumped);
+  std::printf("capture of MiniLM: %.1f ms, with a dump %.1f ms, %.2f times (limit 2)   %s\n",
+              without, with, with / without, with <= 2 * without ? "ok" : "TOO SLOW");
+  return with <= 2 * without;
+}
+
+int replay(std::string_view how, int calls) {
   at::set_num_threads(1);
   monograph::bench::Mlp mlp(4, 64);
   monograph::Options options;
   options.backend = "host";
-  options.check_twice = checked;
-  options.guard_weights = checked;
+  options.check_twice = how == "on";
+  options.guard_weights = how == "on";
+  const auto folder = std::filesystem::temp_directory_path() / "monograph_trace_bench_dumps";
+  if (how == "dump") options.dump_path = folder.string();
   monograph::CompiledModule compiled(monograph::make_module<1>(mlp), options);
   const Tensors inputs = {at::randn({1, 64})};
   Tensors outputs = compiled(inputs);
   for (int i = 0; i < calls; ++i) compiled(inputs, outputs);
+  std::filesystem::remove_all(folder);
   return 0;
 }
 
@@ -97,12 +134,13 @@ int replay(bool checked, int calls) {
 
 int main(int argc, char** argv) {
   if (argc == 4 && std::string_view(argv[1]) == "replay") {
-    return replay(std::string_view(argv[2]) == "on", std::atoi(argv[3]));
+    return replay(argv[2], std::atoi(argv[3]));
   }
   const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 9;
   bool good = true;
   for (const auto& [batch, tokens] : {std::pair(1, 32), std::pair(1, 128), std::pair(32, 32)}) {
     good = measure(batch, tokens, rounds) && good;
   }
+  good = measure_dump(rounds) && good;
   return good ? 0 : 1;
 }

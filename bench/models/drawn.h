@@ -13,6 +13,19 @@ namespace monograph::bench {
 /// of one number taken from LibTorch's CPU generator, so that the number of threads doesn't matter.
 void draw_bell(const at::Tensor& tensor, double deviation);
 
+/// While alive, draw_bell leaves memory on this thread as it is: where the system hands out fresh
+/// pages, that takes none, and a graph can be looked at whose weights wouldn't fit.
+class UnwrittenWeights {
+ public:
+  UnwrittenWeights() noexcept;
+  ~UnwrittenWeights();
+  UnwrittenWeights(const UnwrittenWeights&) = delete;
+  UnwrittenWeights& operator=(const UnwrittenWeights&) = delete;
+
+ private:
+  bool before_;
+};
+
 /// A linear layer without bias, named and called as torch::nn::Linear is, but drawn by draw_bell in
 /// `dtype`: LibTorch's own first draw, in float and on one core, takes half a minute for a billion.
 struct ProjectionImpl : torch::nn::Module {

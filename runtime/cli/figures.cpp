@@ -1,20 +1,11 @@
 #include "runtime/cli/figures.h"
 
-#include <set>
-
 #include "capture/ir/cost.h"
 #include "capture/ir/graph.h"
-#include "runtime/exec/backend.h"
-#include "runtime/lower/lower.h"
-#include "runtime/plan/plan.h"
+#include "runtime/exec/plan_program.h"
 
 namespace monograph::cli {
 namespace {
-
-lower::Chooser chooser(const exec::Backend& backend, const Options& options) {
-  if (!backend.choose_for) return backend.choose;
-  return backend.choose_for(backend.open_session ? backend.open_session(options) : nullptr);
-}
 
 void count(const lower::Launch& launch, Figures& figures) {
   switch (launch.kind) {
@@ -35,33 +26,72 @@ void count(const lower::Launch& launch, Figures& figures) {
   }
 }
 
+LaunchLine line_of(const lower::Launch& launch) {
+  return {launch.node->name(),
+          launch.node->target(),
+          std::string(lower::launch_kind_name(launch.kind)),
+          launch.implementation,
+          launch.reason,
+          launch.node->module_path,
+          launch.cost.bytes,
+          launch.cost.flops,
+          ir::work_us(launch.cost, ir::Rates::h200())};
+}
+
+/// Calls by operator; a fusion counts as what is in it.
+void count_ops(const ir::Graph& graph, std::map<std::string, std::size_t>& ops) {
+  for (const auto& node : graph.nodes()) {
+    if (node->kind() == ir::NodeKind::kCallFunction &&
+        !graph.subgraphs().contains(node->target())) {
+      ++ops[node->target()];
+    }
+  }
+  for (const auto& [name, body] : graph.subgraphs()) count_ops(*body, ops);
+}
+
+void add_memory(const plan::Plan& plan, Figures& figures) {
+  for (const plan::Buffer& buffer : plan.problem.buffers) {
+    switch (buffer.kind) {
+      case plan::BufferKind::kInput:
+        figures.input_bytes += buffer.bytes;
+        break;
+      case plan::BufferKind::kOutput:
+        figures.output_bytes += buffer.bytes;
+        break;
+      case plan::BufferKind::kWeight:
+        figures.weight_bytes += buffer.bytes;
+        break;
+      case plan::BufferKind::kState:
+        figures.state_bytes += buffer.bytes;
+        break;
+      case plan::BufferKind::kIntermediate:
+        break;
+    }
+  }
+  figures.arena_bytes = plan.arena_bytes;
+  figures.arena_lower_bound = plan.lower_bound_bytes;
+}
+
 }  // namespace
 
 Figures figures_of(const Program& program, const Options& options) {
-  const ir::Graph& graph = program.graph();
-  const exec::Backend& backend = exec::find_backend(options.backend);
-  const lower::Lowered lowered = lower::lower(graph, chooser(backend, options));
+  const exec::Planned planned = exec::plan_only(program, options);
   Figures figures;
-  figures.nodes = graph.size();
-  figures.launches = lowered.launches.size();
-  for (const lower::Launch& launch : lowered.launches) {
+  figures.nodes = planned.graph->size();
+  figures.launches = planned.lowered.launches.size();
+  figures.expanded = planned.expanded;
+  const ir::Rates h200 = ir::Rates::h200();
+  const ir::Rates h100 = ir::Rates::h100();
+  for (const lower::Launch& launch : planned.lowered.launches) {
     count(launch, figures);
-    const ir::Cost cost = ir::cost_of(*launch.node);
-    figures.bytes += cost.bytes;
-    figures.flops += cost.flops;
+    figures.bytes += launch.cost.bytes;
+    figures.flops += launch.cost.flops;
+    figures.predicted_us += ir::work_us(launch.cost, h200) + h200.boundary_us;
+    figures.predicted_us_h100 += ir::work_us(launch.cost, h100) + h100.boundary_us;
+    figures.lines.push_back(line_of(launch));
   }
-  for (const auto& node : graph.nodes()) {
-    if (node->kind() == ir::NodeKind::kCallFunction) ++figures.ops[node->target()];
-  }
-  figures.predicted_us = ir::predicted_us(graph, ir::Rates::h200());
-  std::set<const void*> counted;
-  for (const NamedTensor& weight : program.weights()) {
-    const auto& storage = weight.tensor.storage();
-    if (counted.insert(storage.unsafeGetStorageImpl()).second) {
-      figures.weight_bytes += static_cast<std::int64_t>(storage.nbytes());
-    }
-  }
-  figures.arena_bytes = plan::make_plan(lowered.problem, backend.concurrency).arena_bytes;
+  count_ops(*planned.graph, figures.ops);
+  add_memory(planned.plan, figures);
   return figures;
 }
 

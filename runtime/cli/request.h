@@ -1,4 +1,4 @@
-// What the command line of `monograph` says.
+// What a command line of `monograph` says about a model.
 #pragma once
 
 #include <cstdint>
@@ -9,18 +9,29 @@
 
 namespace monograph::cli {
 
+using IntRange = std::pair<std::int64_t, std::int64_t>;  ///< [low, high)
+
 struct Request {
-  enum class Command : std::uint8_t { kRun, kInspect, kVerify };
-  Command command = Command::kRun;
   std::string model;
-  std::string device = "host";  ///< host, cuda, virtual or auto
+  std::string device = "auto";  ///< host, cuda, virtual or auto
   bool trust = false;           ///< TorchScript may be loaded
+  /// Weights of a built-in model stay unwritten memory, and constants aren't computed: enough to
+  /// say what a program looks like, not to run it.
+  bool structure_only = false;
 
   std::vector<std::string> inputs;  ///< FILE.safetensors or NAME=FILE.npy
   std::uint64_t seed = 0;
-  std::map<std::string, std::pair<std::int64_t, std::int64_t>> int_ranges;  ///< [low, high)
+  std::map<std::string, IntRange> int_ranges;
   std::map<std::string, std::vector<std::int64_t>> shapes;
-  std::int64_t batch = 1;  ///< of built-in models
+  std::vector<std::string> state;          ///< names or globs of tensors that forward may write
+  std::string passes;                      ///< "", "default", "fused", "none" or names with commas
+  std::string graph_mode = "full";         ///< "full", or "stream": launch by launch
+  std::string dump;                        ///< folder for dumps
+  std::vector<std::string> plugins;        ///< shared libraries to load first
+  std::vector<std::string> op_namespaces;  ///< that an archive may call, beside aten
+
+  std::string dtype = "f32";  ///< of built-in models: f32, f16 or bf16
+  std::int64_t batch = 1;
   std::int64_t length = 0;
   std::int64_t layers = 0;
 
@@ -35,17 +46,12 @@ struct Request {
 
 /// Exit codes of the command.
 enum Exit : int {
-  kOk = 0,           ///< done; what was compared agrees
-  kFailed = 1,       ///< an error, or results that differ
-  kUsage = 2,        ///< the command line can't be understood
-  kRefused = 3,      ///< the model can't be captured safely
-  kUnsupported = 4,  ///< an operator, device or built-in model that isn't there
+  kOk = 0,       ///< done; what was compared agrees
+  kFailed = 1,   ///< an error, or results that differ
+  kUsage = 2,    ///< the command line can't be understood, or names an option that isn't there
+  kRefused = 3,  ///< the model can't be captured safely
+  kUnsupported =
+      4,  ///< an operator, device or built-in model that isn't there, or no memory for it
 };
-
-/// Carries out a request; prints to standard output, and errors to standard error. Returns an Exit.
-int execute(const Request& request);
-
-/// Prints the built-in models, and those that are planned but not there.
-void list_models();
 
 }  // namespace monograph::cli

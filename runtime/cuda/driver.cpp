@@ -8,6 +8,8 @@
 #include <map>
 #include <utility>
 
+#include "runtime/cuda/ranges.h"
+
 namespace monograph::cuda {
 namespace {
 
@@ -101,9 +103,11 @@ std::string_view feature_name(Feature feature) noexcept {
 
 NodeScope::NodeScope(std::string_view node) noexcept : outer_(current_node) {
   current_node = node;
+  if (ranges_wanted()) open_range(node);
 }
 NodeScope::~NodeScope() {
   current_node = outer_;
+  if (ranges_wanted()) close_range();
 }
 std::string_view NodeScope::current() noexcept {
   return current_node;

@@ -12,6 +12,7 @@
 #include "capture/passes/fusion/expand.h"
 #include "capture/trace/dispatch_key.h"
 #include "runtime/exec/executable_impl.h"
+#include "runtime/exec/plan_program.h"
 
 namespace monograph {
 namespace {
@@ -126,6 +127,12 @@ std::vector<exec::ByteRange> merged(std::vector<exec::ByteRange> ranges) {
 }
 
 }  // namespace
+
+exec::Planned exec::plan_only(const Program& program, const Options& options) {
+  const Backend& backend = choose_backend(program, options);
+  return plan_program(program, backend,
+                      backend.open_session ? backend.open_session(options) : nullptr);
+}
 
 std::shared_ptr<void> Executable::Impl::open_session(const Program& program,
                                                      const Options& options) {

@@ -98,14 +98,16 @@ TEST(Result, TablesShowEverybody) {
 }
 
 TEST(Result, ComparingTellsChangesFromNoise) {
-  EXPECT_THAT(compare_results(example(100), example(100.5)), Not(HasSubstr("slower")));
-  EXPECT_THAT(compare_results(example(100), example(110)), HasSubstr("1.10 x: slower"));
-  EXPECT_THAT(compare_results(example(110), example(100)), HasSubstr("0.91 x: faster"));
+  EXPECT_THAT(compare_results(example(100), example(100.5)).text, Not(HasSubstr("slower")));
+  EXPECT_THAT(compare_results(example(100), example(110)).text,
+              HasSubstr("1.10 x beside eager: slower"));
+  EXPECT_THAT(compare_results(example(110), example(100)).text,
+              HasSubstr("0.91 x beside eager: faster"));
   BenchResult less = example(100);
   less.models[0].contenders.pop_back();
-  EXPECT_THAT(compare_results(example(100), less), HasSubstr("only in the first"));
+  EXPECT_THAT(compare_results(example(100), less).text, HasSubstr("only in the first"));
   less.models.clear();
-  EXPECT_THAT(compare_results(less, example(100)), HasSubstr("only in the second"));
+  EXPECT_THAT(compare_results(less, example(100)).text, HasSubstr("only in the second"));
 }
 
 Reference reference_of(const at::Tensor& exact, const at::Tensor& eager) {
@@ -177,7 +179,7 @@ TEST(Bench, EveryModelIsRightOnTheHost) {
     settings.round_ms = 1;
     settings.most_seconds = 1;
     const ModelResult result = bench_model(find_model(name), {.length = 16, .layers = 1}, settings,
-                                           [](const std::string&) {});
+                                           [](const Progress&) {});
     ASSERT_EQ(result.contenders.size(), 3U) << name;
     EXPECT_EQ(result.contenders[0].status, "ok") << name << ": " << result.contenders[0].reason;
     EXPECT_GE(result.contenders[0].wall_us.size(), 9U);

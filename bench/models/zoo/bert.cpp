@@ -8,7 +8,7 @@
 namespace monograph::bench {
 namespace {
 
-ModelCase make(BertConfig config, std::int64_t usual_length, const ModelOptions& options) {
+ModelCase make_bert(BertConfig config, std::int64_t usual_length, const ModelOptions& options) {
   if (options.layers > 0) config.num_hidden_layers = options.layers;
   const std::int64_t length = options.length > 0 ? options.length : usual_length;
   seed_drawing(options.seed);
@@ -29,12 +29,13 @@ ModelCase make(BertConfig config, std::int64_t usual_length, const ModelOptions&
   made.read_bytes = weight_bytes(*encoder) - tables;
   made.unit = "sequences";
   made.units_per_call = static_cast<double>(options.batch);
+  made.int_ranges = {{"input_ids", {0, config.vocab_size}}, {"attention_mask", {1, 2}}};
   made.module = make_module<2>(encoder, {"input_ids", "attention_mask"});
   return made;
 }
 
 ModelCase make_minilm(const ModelOptions& options) {
-  return make({}, 32, options);
+  return make_bert({}, 32, options);
 }
 
 ModelCase make_base(const ModelOptions& options) {
@@ -42,7 +43,7 @@ ModelCase make_base(const ModelOptions& options) {
   config.hidden_size = 768;
   config.num_hidden_layers = 12;
   config.intermediate_size = 3072;
-  return make(config, 128, options);
+  return make_bert(config, 128, options);
 }
 
 const RegisterModel kMiniLm({"minilm", "MiniLM-L6 sentence encoder, 32 tokens, drawn weights",

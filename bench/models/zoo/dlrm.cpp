@@ -8,7 +8,7 @@
 namespace monograph::bench {
 namespace {
 
-ModelCase make(const ModelOptions& options) {
+ModelCase make_dlrm(const ModelOptions& options) {
   const DlrmConfig config;
   seed_drawing(options.seed);
   Dlrm dlrm(config);
@@ -24,13 +24,14 @@ ModelCase make(const ModelOptions& options) {
       dense + tables / static_cast<double>(config.rows) * static_cast<double>(options.batch);
   made.flop = 2.0 * static_cast<double>(options.batch) * dense /
               static_cast<double>(at::elementSize(options.dtype));
+  made.int_ranges = {{"categories", {0, config.rows}}};
   made.unit = "rows";
   made.units_per_call = static_cast<double>(options.batch);
   made.module = make_module<2>(dlrm, {"dense", "categories"});
   return made;
 }
 
-const RegisterModel kModel({"dlrm", "DLRM-like click model: 26 tables of 20,000 rows", make});
+const RegisterModel kDlrm({"dlrm", "DLRM-like click model: 26 tables of 20,000 rows", make_dlrm});
 
 }  // namespace
 }  // namespace monograph::bench

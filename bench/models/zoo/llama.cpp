@@ -3,17 +3,37 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/randint.h>
 
+#include <optional>
+
 #include "bench/models/zoo/build.h"
 
 namespace monograph::bench {
 namespace {
 
-// One decoding step in the middle of a cache of `length` positions.
-ModelCase make(LlamaConfig config, const ModelOptions& options) {
+LlamaConfig adapted(LlamaConfig config, const ModelOptions& options) {
   if (options.layers > 0) config.num_hidden_layers = options.layers;
   if (options.length > 0) config.cache_length = options.length;
   config.batch = options.batch;
+  return config;
+}
+
+double bytes_of(const LlamaConfig& given, const ModelOptions& options) {
+  const LlamaConfig c = adapted(given, options);
+  const std::int64_t attention =
+      c.hidden_size * c.head_dim * 2 * (c.num_attention_heads + c.num_key_value_heads);
+  const std::int64_t layer = attention + 3 * c.hidden_size * c.intermediate_size;
+  const std::int64_t tables = (c.tie_word_embeddings ? 1 : 2) * c.vocab_size * c.hidden_size;
+  const std::int64_t caches = 2 * c.batch * c.num_key_value_heads * c.cache_length * c.head_dim;
+  return static_cast<double>(at::elementSize(options.dtype)) *
+         static_cast<double>(c.num_hidden_layers * (layer + caches) + tables);
+}
+
+// One decoding step in the middle of a cache of `length` positions.
+ModelCase make_decoder(LlamaConfig config, const ModelOptions& options) {
+  config = adapted(config, options);
   seed_drawing(options.seed);
+  std::optional<UnwrittenWeights> unwritten;
+  if (options.unwritten) unwritten.emplace();
   LlamaDecoder decoder = make_llama(config, options.dtype);
   decoder->to(options.device);
   decoder->tie();
@@ -30,6 +50,7 @@ ModelCase make(LlamaConfig config, const ModelOptions& options) {
                                          config.num_key_value_heads * position * config.head_dim) *
                      element;
   made.state = decoder->state_names();
+  made.int_ranges = {{"token", {0, config.vocab_size}}, {"position", {0, config.cache_length}}};
   made.unit = "tokens";
   made.units_per_call = static_cast<double>(config.batch);
   made.module = make_module<2>(decoder, {"token", "position"});
@@ -37,21 +58,25 @@ ModelCase make(LlamaConfig config, const ModelOptions& options) {
 }
 
 ModelCase make_1b(const ModelOptions& options) {
-  return make(LlamaConfig::llama_3_2_1b(), options);
+  return make_decoder(LlamaConfig::llama_3_2_1b(), options);
 }
 ModelCase make_8b(const ModelOptions& options) {
-  return make(LlamaConfig::llama_3_1_8b(), options);
+  return make_decoder(LlamaConfig::llama_3_1_8b(), options);
 }
 ModelCase make_qwen(const ModelOptions& options) {
-  return make(LlamaConfig::qwen3_0_6b(), options);
+  return make_decoder(LlamaConfig::qwen3_0_6b(), options);
 }
 
-const RegisterModel k1b({"llama-3.2-1b",
-                         "Llama-3.2-1B decode step, static cache of 2,048 positions", make_1b});
-const RegisterModel k8b({"llama-3.1-8b",
-                         "Llama-3.1-8B decode step, static cache of 2,048 positions", make_8b});
+const RegisterModel k1b(
+    {"llama-3.2-1b", "Llama-3.2-1B decode step, static cache of 2,048 positions", make_1b,
+     [](const ModelOptions& o) { return bytes_of(LlamaConfig::llama_3_2_1b(), o); }});
+const RegisterModel k8b(
+    {"llama-3.1-8b", "Llama-3.1-8B decode step, static cache of 2,048 positions", make_8b,
+     [](const ModelOptions& o) { return bytes_of(LlamaConfig::llama_3_1_8b(), o); }});
 const RegisterModel kQwen({"qwen3-0.6b", "Qwen3-0.6B decode step, static cache of 2,048 positions",
-                           make_qwen});
+                           make_qwen, [](const ModelOptions& o) {
+                             return bytes_of(LlamaConfig::qwen3_0_6b(), o);
+                           }});
 
 }  // namespace
 }  // namespace monograph::bench

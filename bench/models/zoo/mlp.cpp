@@ -7,7 +7,7 @@
 namespace monograph::bench {
 namespace {
 
-ModelCase make(const ModelOptions& options) {
+ModelCase make_mlp(const ModelOptions& options) {
   constexpr std::int64_t kWidth = 512;
   const std::int64_t depth = options.layers > 0 ? options.layers : 8;
   seed_drawing(options.seed);
@@ -23,7 +23,7 @@ ModelCase make(const ModelOptions& options) {
   return made;
 }
 
-const RegisterModel kModel({"mlp", "8 layers of Linear(512, 512) and ReLU", make});
+const RegisterModel kMlp({"mlp", "8 layers of Linear(512, 512) and ReLU", make_mlp});
 
 }  // namespace
 }  // namespace monograph::bench

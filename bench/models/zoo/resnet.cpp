@@ -15,7 +15,7 @@ void draw_statistics(torch::nn::Module& module) {
   }
 }
 
-ModelCase make(const ModelOptions& options) {
+ModelCase make_resnet(const ModelOptions& options) {
   constexpr std::int64_t kSide = 224;
   constexpr double kFlopPerImage = 2 * 4.09e9;  // of ResNet-50
   seed_drawing(options.seed);
@@ -34,7 +34,7 @@ ModelCase make(const ModelOptions& options) {
   return made;
 }
 
-const RegisterModel kModel({"resnet50", "ResNet-50, pictures of 224 x 224", make});
+const RegisterModel kResnet({"resnet50", "ResNet-50, pictures of 224 x 224", make_resnet});
 
 }  // namespace
 }  // namespace monograph::bench

@@ -7,7 +7,7 @@
 namespace monograph::bench {
 namespace {
 
-ModelCase make(const ModelOptions& options) {
+ModelCase make_vit(const ModelOptions& options) {
   VitConfig config;
   if (options.layers > 0) config.num_hidden_layers = options.layers;
   seed_drawing(options.seed);
@@ -31,7 +31,7 @@ ModelCase make(const ModelOptions& options) {
   return made;
 }
 
-const RegisterModel kModel({"vit-b16", "ViT-B/16, pictures of 224 x 224", make});
+const RegisterModel kVit({"vit-b16", "ViT-B/16, pictures of 224 x 224", make_vit});
 
 }  // namespace
 }  // namespace monograph::bench

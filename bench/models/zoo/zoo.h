@@ -5,8 +5,10 @@
 #include <monograph/program.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace monograph::bench {
@@ -20,6 +22,9 @@ struct ModelOptions {
   std::uint64_t seed = 0;  ///< of weights (drawn by LibTorch's CPU generator) and inputs
   /// Cuts the number of layers, for tests; 0 keeps the model's own.
   std::int64_t layers = 0;
+  /// Leaves the weights' memory unwritten, which costs none, where the model can: for looking at
+  /// its graph. Running it computes with whatever is there, which is zero.
+  bool unwritten = false;
 };
 
 /// A model ready to be called: eval mode, no gradients, weights and inputs on the device.
@@ -28,6 +33,8 @@ struct ModelCase {
   std::vector<at::Tensor> inputs;
   /// Tensors that forward updates, to be declared as Options::mutable_state.
   std::vector<std::string> state;
+  /// Values that integer inputs may take: [low, high) by name.
+  std::map<std::string, std::pair<std::int64_t, std::int64_t>> int_ranges;
   std::string unit;  ///< what a call makes: "tokens", "sequences", "images", "rows"
   double units_per_call = 0;
   /// Bytes that a call can't avoid reading: the weights it uses, and its share of the caches.
@@ -39,7 +46,10 @@ struct ModelCase {
 struct ModelEntry {
   std::string_view name;
   std::string_view description;
-  ModelCase (*make)(const ModelOptions& options);
+  ModelCase (*make)(const ModelOptions& options) = nullptr;
+  /// Bytes of weights and state, for models large enough to be asked before they are made; such a
+  /// model knows ModelOptions::unwritten.
+  double (*weight_bytes)(const ModelOptions& options) = nullptr;
 };
 
 /// Registers at static initialisation; a name that is taken ends the process.

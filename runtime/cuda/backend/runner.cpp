@@ -398,9 +398,12 @@ std::string CudaRunner::dump(std::string_view stage) const {
   if (stage == "device") return device_text();
   std::string s;
   for (const LaunchInfo& l : launches_) {
-    s += fmt::format("%{}: {} registers={} local={} predicted={:.2f}us bytes={:.0f}\n", l.node,
-                     l.implementation, l.resources.registers, l.resources.local_bytes,
-                     l.predicted_us, l.bytes);
+    const kernels::Resources& r = l.resources;
+    s += fmt::format(
+        "%{}: {} registers={} local={} spilled={} shared={} blocks_per_sm={} predicted={:.2f}us "
+        "bytes={:.0f}\n",
+        l.node, l.implementation, r.registers, r.local_bytes, r.spill_stores + r.spill_loads,
+        r.static_shared_bytes, r.blocks_per_multiprocessor, l.predicted_us, l.bytes);
   }
   return s;
 }

@@ -28,9 +28,10 @@ void compare_one(std::size_t index, const at::Tensor& a, const at::Tensor& b, do
     return;
   }
   if (a.numel() == 0) return;
-  constexpr double kHalfFactor = 20;
-  const bool half = a.scalar_type() == at::kHalf || a.scalar_type() == at::kBFloat16;
-  const double factor = half ? kHalfFactor : 1;
+  constexpr double kHalf = 20, kBFloat16 = 160;
+  const double factor = a.scalar_type() == at::kHalf       ? kHalf
+                        : a.scalar_type() == at::kBFloat16 ? kBFloat16
+                                                           : 1;
   const auto wide = a.is_complex() ? at::kComplexDouble : at::kDouble;
   const at::Tensor x = a.cpu().to(wide);
   const at::Tensor y = b.cpu().to(wide);

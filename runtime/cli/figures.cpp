@@ -1,11 +1,19 @@
 #include "runtime/cli/figures.h"
 
+#include <string_view>
+
 #include "capture/ir/cost.h"
 #include "capture/ir/graph.h"
 #include "runtime/exec/plan_program.h"
 
 namespace monograph::cli {
 namespace {
+
+constexpr std::string_view kFusionPrefix = "fusion.";
+
+bool is_fusion(const ir::Node& node) {
+  return node.target().starts_with(kFusionPrefix);
+}
 
 void count(const lower::Launch& launch, Figures& figures) {
   switch (launch.kind) {
@@ -17,13 +25,11 @@ void count(const lower::Launch& launch, Figures& figures) {
       ++figures.library_calls;
       break;
     case lower::LaunchKind::kFusion:
-      ++figures.fusions;
-      ++figures.own_kernels;
-      break;
     case lower::LaunchKind::kKernel:
       ++figures.own_kernels;
       break;
   }
+  if (is_fusion(*launch.node)) ++figures.fusions;
 }
 
 LaunchLine line_of(const lower::Launch& launch) {
@@ -38,15 +44,19 @@ LaunchLine line_of(const lower::Launch& launch) {
           ir::work_us(launch.cost, ir::Rates::h200())};
 }
 
-/// Calls by operator; a fusion counts as what is in it.
+/// Calls by operator; each call of a fusion counts as what is in it.
 void count_ops(const ir::Graph& graph, std::map<std::string, std::size_t>& ops) {
   for (const auto& node : graph.nodes()) {
-    if (node->kind() == ir::NodeKind::kCallFunction &&
-        !graph.subgraphs().contains(node->target())) {
+    if (node->kind() != ir::NodeKind::kCallFunction) continue;
+    const auto body = is_fusion(*node)
+                          ? graph.subgraphs().find(node->target().substr(kFusionPrefix.size()))
+                          : graph.subgraphs().end();
+    if (body != graph.subgraphs().end()) {
+      count_ops(*body->second, ops);
+    } else {
       ++ops[node->target()];
     }
   }
-  for (const auto& [name, body] : graph.subgraphs()) count_ops(*body, ops);
 }
 
 void add_memory(const plan::Plan& plan, Figures& figures) {

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <memory>
 
 #include "capture/import/safetensors.h"
 #include "capture/import/safetensors_torch.h"
@@ -45,31 +46,27 @@ Program program_of(const inspect::Subject& subject, const Request& request,
 }  // namespace
 
 Loaded load_graph(const Request& request, const Options& options) {
-  const fs::path folder = fs::is_directory(request.model) ? fs::path(request.model)
-                                                          : fs::path(request.model).parent_path();
-  const inspect::Subject subject = inspect::read_reproducer(folder.empty() ? "." : folder);
+  const fs::path given = request.model;
+  fs::path folder = fs::is_directory(given) ? given : given.parent_path();
+  if (folder.empty()) folder = ".";
+  const auto subject = std::make_shared<const inspect::Subject>(inspect::read_reproducer(folder));
   Loaded loaded;
   loaded.kind = "graph";
   loaded.options = options;
   loaded.request = request;
-  const Program program = program_of(subject, request, options);
+  const Program program = program_of(*subject, request, options);
   loaded.specs = program.inputs();
-  const bool given = !request.inputs.empty() || !request.shapes.empty();
-  loaded.inputs = given ? make_inputs(request, loaded.specs, request.seed) : subject.inputs;
+  const bool own_inputs = !request.inputs.empty() || !request.shapes.empty();
+  loaded.inputs = own_inputs ? make_inputs(request, loaded.specs, request.seed) : subject->inputs;
   loaded.outcome = program;
-  loaded.reference = [subject](const Tensors& inputs) {
-    inspect::Subject other = inspect::copy_of(subject);
-    other.inputs = inputs;
-    return inspect::results_of(other);
-  };
-  loaded.subject = [subject, inputs = loaded.inputs] {
-    inspect::Subject other = inspect::copy_of(subject);
+  const auto with = [subject](const Tensors& inputs) {
+    inspect::Subject other = inspect::copy_of(*subject);
     other.inputs = inputs;
     return other;
   };
-  if (!given)
-    loaded.expected =
-        read_expected((folder.empty() ? fs::path(".") : folder) / "expected.safetensors");
+  loaded.reference = [with](const Tensors& inputs) { return inspect::results_of(with(inputs)); };
+  loaded.subject = [with, inputs = loaded.inputs] { return with(inputs); };
+  if (!own_inputs) loaded.expected = read_expected(folder / "expected.safetensors");
   return loaded;
 }
 

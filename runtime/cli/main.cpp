@@ -33,6 +33,12 @@ std::string names_of_options(const CLI::App& app) {
   return names;
 }
 
+std::string commands_line() {
+  std::string text = "commands are";
+  for (const auto& command : monograph::cli::commands()) text += fmt::format(" {}", command.name);
+  return text + "\n";
+}
+
 /// One or two lines: what is wrong, and what there is instead.
 std::string explain(const CLI::App* app, const CLI::Error& error) {
   const CLI::App& part = parsed_part(*app);
@@ -40,9 +46,7 @@ std::string explain(const CLI::App* app, const CLI::Error& error) {
   if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && part.get_parent() != nullptr) {
     text += fmt::format("'{}' has{}\n", part.get_name(), names_of_options(part));
   } else if (part.get_parent() == nullptr) {
-    text += "commands are";
-    for (const auto& command : monograph::cli::commands()) text += fmt::format(" {}", command.name);
-    text += '\n';
+    text += commands_line();
   }
   return text + fmt::format("'monograph {}{}--help' says more\n",
                             part.get_parent() == nullptr ? "" : part.get_name(),
@@ -63,6 +67,10 @@ int main(int argc, char** argv) {
     CLI::App* sub = app.add_subcommand(std::string(command.name), std::string(command.summary));
     sub->footer(fmt::format("Examples:\n{}\n{}", command.examples, kExitCodes));
     runs[sub->get_name()] = command.define(*sub);
+  }
+  if (argc > 1 && *argv[1] != '-' && !runs.contains(argv[1])) {
+    fmt::print(stderr, "error: there is no command '{}'\n{}", argv[1], commands_line());
+    return kUsage;
   }
   for (int i = 2; i < argc; ++i) monograph::cli::typed().emplace_back(argv[i]);
   try {

@@ -66,7 +66,7 @@ void inspect_model(const Request& request, bool all, Outcome& outcome) {
     say(outcome, "LibTorch's kernels, and why no own one\n" + launches_text(f, false));
   }
   for (const std::string& line : f.expanded) {
-    say(outcome, fmt::format("taken apart: {}\n", line));
+    say(outcome, line + "\n");
   }
   if (!request.dump.empty()) (void)build(*opened);
 }

@@ -83,6 +83,10 @@ BenchResult run_models(BenchArguments& a, const std::string& command) {
     a.model.device = at::Device(at::kCUDA, 0);
     a.settings.reference_bytes = kBytesOnGpu;
   }
+  // On a host, other programs take the processor in between: rounds as short as a few calls are
+  // mostly left alone, long ones hardly ever.
+  if (a.settings.rounds == 0) a.settings.rounds = gpu ? 60 : 400;
+  if (a.settings.round_ms == 0) a.settings.round_ms = gpu ? 20 : 0.3;
   std::string why;
   const CudaHarness* cuda = gpu ? cuda_harness(&why) : nullptr;
   if (gpu && cuda == nullptr) throw Error(Code::kDeviceUnavailable, why);
@@ -160,11 +164,13 @@ void define_bench(CLI::App& app, BenchArguments& a) {
   app.add_option("--passes", a.passes, "ours: names of passes, or 'fused' (default: the default)")
       ->delimiter(',');
   app.add_flag("--stream", a.stream, "ours: launch by launch, no graph");
-  app.add_option("--rounds", a.settings.rounds, "at least")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
-  app.add_option("--round-ms", a.settings.round_ms, "what a contender's round takes")
-      ->capture_default_str();
+  a.settings.rounds = 0;
+  a.settings.round_ms = 0;
+  app.add_option("--rounds", a.settings.rounds, "at least (default: 400, on a GPU 60)")
+      ->check(CLI::Range(1, 100000));
+  app.add_option("--round-ms", a.settings.round_ms,
+                 "what a contender's round takes, at least one call (default: 0.3, on a GPU 20)")
+      ->check(CLI::PositiveNumber);
   app.add_option("--precision", a.settings.precision,
                  "go on until the interval of every ratio is at most so wide, e.g. 0.02");
   app.add_option("--seconds", a.settings.most_seconds, "at most, per model")->capture_default_str();

@@ -56,7 +56,7 @@ TEST(Statistics, FivePercentAreFoundWhicheverWay) {
   std::mt19937_64 random(2);
   int slower = 0, faster = 0;
   for (int i = 0; i < 200; ++i) {
-    const Pair pair = draw(1.05, 60, 0.03, random);
+    const Pair pair = draw(1.05, 200, 0.03, random);
     if (compare_rounds(pair.a, pair.b).verdict == Verdict::kSlower) ++slower;
     if (compare_rounds(pair.b, pair.a).verdict == Verdict::kFaster) ++faster;
   }

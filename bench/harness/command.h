@@ -20,7 +20,7 @@ struct BenchArguments {
   std::string json, csv, markdown;
   std::vector<std::string> passes;  ///< of ours; empty: what the device wants
   bool stream = false;              ///< ours launch by launch
-  double bandwidth = 0;  ///< GB/s
+  double bandwidth = 0;             ///< GB/s
 };
 
 /// Options of a run; `arguments` must outlive parsing.

@@ -79,7 +79,9 @@ class Library : public testing::TestWithParam<at::ScalarType> {
     ir::Graph graph = ir::parse(graph_text(c, dtype));
     passes::PassContext context;
     passes::run_passes(
-        graph, {"fuse_linear", "fuse_convolution", "fuse_reductions", "fuse_pointwise"}, context);
+        graph,
+        {"fuse_attention", "fuse_linear", "fuse_convolution", "fuse_reductions", "fuse_pointwise"},
+        context);
     return Program::parse(ir::text(graph), weights);
   }
 
@@ -297,6 +299,38 @@ TEST_P(Library, ActivationsKeepNaN) {
     EXPECT_EQ(want.isnan().sum().item<std::int64_t>(), 56);
     EXPECT_TRUE(got.isnan().equal(want.isnan()))
         << op << got.isnan().sum().item<std::int64_t>() << " elements are NaN";
+  }
+}
+
+TEST_P(Library, AttentionWithItsResultInAnotherOrder) {
+  // In f32, which our kernel runs, few tokens.
+  const std::int64_t n = GetParam() == at::kFloat ? 9 : 128;
+  const std::vector<std::int64_t> sizes{2, 12, n, 32};
+  const std::string heads = type_text(sizes, "$t", false);
+  const std::string turned = fmt::format("$t[2,{},12,32]", n);
+  const std::string view = fmt::format(
+      "  %p : {}{{strides=[{},32,{},1], alias=%a}} = call_function[target=aten.transpose.int]"
+      "(args = (%a, 1, 2), kwargs = {{}})\n",
+      turned, 12 * n * 32, n * 32);
+  const Case c{
+      "attention",
+      call("a", heads, "scaled_dot_product_attention.default", "%q, %k, %v") + view +
+          call("y", turned, "clone.default", "%p,", "memory_format: torch.contiguous_format"),
+      {{"q", sizes}, {"k", sizes}, {"v", sizes}},
+      {}};
+  Executable device = Executable::build(program(c, torch_name(GetParam()), {}), cuda_options());
+  const auto& launches = device.impl().planned().lowered.launches;
+  ASSERT_EQ(launches.size(), 1u) << device.dump("launches") << device.dump("costs");
+  const bool flash = launches[0].implementation == "flash_attention";
+  EXPECT_EQ(flash, GetParam() != at::kFloat) << device.dump("launches");
+  for (int replay = 0; replay < 2; ++replay) {
+    Tensors inputs;
+    for (std::size_t i = 0; i < c.inputs.size(); ++i) {
+      inputs.push_back(random(sizes, GetParam(), false));
+    }
+    const Tensors want = reference(c, {}, inputs);
+    const Tensors got = device.replay(inputs);
+    expect_close_on_device(got[0], want[0].to(got[0].scalar_type()), c.name);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "runtime/cuda/backend/attention_call.h"
 #include "runtime/cuda/backend/convert_call.h"
 #include "runtime/cuda/backend/prefer.h"
 #include "runtime/cuda/library/match.h"
@@ -105,7 +106,8 @@ class Binder {
     if (!is_empty(*launch.node)) {
       if (launch.kind == lower::LaunchKind::kKernel) {
         bind_kernel(launch, work, info);
-      } else if (launch.kind == lower::LaunchKind::kLibrary) {
+      } else if (launch.kind == lower::LaunchKind::kLibrary &&
+                 launch.implementation != kLibraryAttention) {
         bind_math(launch, work, info);
       } else {
         bind_library(launch, work, info);
@@ -231,15 +233,18 @@ class Binder {
                               launch.node->target(), launch.reason),
                   work.node);
     }
-    info.implementation = "aten";
     info.bytes = launch.cost.bytes;
     info.predicted_us = launch.predicted_us;
-    work.what = LibraryWork{provider_->bind(
-        *launch.node,
-        [this, &launch](const ir::Value& v) {
-          return addresses_.storage_base(v, launch.node->name());
-        },
-        session_.context())};
+    const auto address = [this, &launch](const ir::Value& v) {
+      return addresses_.storage_base(v, launch.node->name());
+    };
+    if (launch.kind == lower::LaunchKind::kLibrary) {
+      work.what =
+          LibraryWork{bind_attention(*launch.node, *provider_, address, session_.context())};
+      return;
+    }
+    info.implementation = "aten";
+    work.what = LibraryWork{provider_->bind(*launch.node, address, session_.context())};
   }
 
   void load_kernels() {
@@ -397,7 +402,12 @@ lower::Choice choose(const ir::Node& node, const DeviceSession& session) {
     }
   }
   std::string better = why_library(call->call, *match.instance, session.target());
-  if (!better.empty()) return {lower::LaunchKind::kAten, "", std::move(better), 0};
+  if (!better.empty()) {
+    if (match.instance->kernel == "attention" && attention_alone(node) != nullptr) {
+      return {lower::LaunchKind::kLibrary, kLibraryAttention, std::move(better), 0};
+    }
+    return {lower::LaunchKind::kAten, "", std::move(better), 0};
+  }
   return {lower::LaunchKind::kKernel, match.instance->kernel, match.reason,
           match.instance->workspace_bytes};
 }

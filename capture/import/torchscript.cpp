@@ -5,7 +5,11 @@
 #include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/csrc/jit/serialization/import.h>
 
+#include <algorithm>
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace monograph {
 namespace {
@@ -47,6 +51,68 @@ torch::jit::Module load_script(const std::filesystem::path& path, const at::Devi
   }
 }
 
+/// A value in an attribute, and where it stands: "inner.cache[2]".
+struct Leaf {
+  std::string path;
+  c10::IValue value;
+
+  bool same(const Leaf& other) const {
+    if (path != other.path || value.tagKind() != other.value.tagKind()) return false;
+    return value.isString() ? value.toStringRef() == other.value.toStringRef()
+                            : value.is(other.value);
+  }
+};
+
+void add_leaves(const std::string& path, const c10::IValue& value, std::vector<Leaf>& leaves) {
+  const auto add_all = [&](const auto& values) {
+    leaves.push_back({path + ".size", static_cast<std::int64_t>(values.size())});
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      add_leaves(fmt::format("{}[{}]", path, i), values[i], leaves);
+    }
+  };
+  if (value.isList()) {
+    add_all(value.toListRef());
+  } else if (value.isTuple()) {
+    add_all(value.toTupleRef().elements());
+  } else if (value.isGenericDict()) {
+    std::vector<c10::IValue> entries;
+    for (const auto& entry : value.toGenericDict()) {
+      entries.push_back(entry.key());
+      entries.push_back(entry.value());
+    }
+    add_all(entries);
+  } else {
+    leaves.push_back({path, value});
+  }
+}
+
+/// Everything that the attributes of a module and its submodules hold. Forward may change what is
+/// no parameter or buffer as it likes, and no operator shows it.
+std::vector<Leaf> attributes_of(const torch::jit::Module& script) {
+  std::vector<Leaf> leaves;
+  for (const auto& attribute : script.named_attributes()) {
+    add_leaves(attribute.name, attribute.value, leaves);
+  }
+  return leaves;
+}
+
+std::optional<Rejection> changed_attribute(const std::vector<Leaf>& before,
+                                           const std::vector<Leaf>& after) {
+  const auto [a, b] =
+      std::ranges::mismatch(before, after, [](const Leaf& x, const Leaf& y) { return x.same(y); });
+  if (a == before.end() && b == after.end()) return std::nullopt;
+  Rejection rejection;
+  rejection.code = Code::kRejectedRebinding;
+  rejection.subject = a == before.end() ? b->path : a->path;
+  rejection.reason =
+      "forward changes the attribute '" + rejection.subject +
+      "' of the script module: a replay runs no script and would go on with what was "
+      "there while tracing";
+  rejection.remedy =
+      "import the part of the module that takes its state as an argument and returns the new one";
+  return rejection;
+}
+
 Module describe(const std::shared_ptr<torch::jit::Module>& script) {
   Module module;
   for (const auto& p : script->named_parameters()) {
@@ -82,11 +148,15 @@ std::variant<Program, Rejection> Program::import_torchscript(const std::filesyst
     flatten(script->forward({tensors.begin(), tensors.end()}), outputs);
     return outputs;
   };
-  // TorchScript's executor fuses from its second run on, and fused operators aren't seen. A script
-  // has no host code that a second forward could find out about.
+  // TorchScript's executor fuses from its second run on, and fused operators aren't seen. What a
+  // second forward could find out about a script shows in its attributes.
   Options once = options;
   once.check_twice = false;
-  return trace(module, inputs, once);
+  const std::vector<Leaf> before = attributes_of(*script);
+  auto outcome = trace(module, inputs, once);
+  if (std::holds_alternative<Rejection>(outcome)) return outcome;
+  if (auto changed = changed_attribute(before, attributes_of(*script))) return std::move(*changed);
+  return outcome;
 }
 
 }  // namespace monograph

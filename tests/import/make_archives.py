@@ -9,7 +9,9 @@ Those called NAME_2_15 are NAME as PyTorch 2.15 writes it; the others are from 2
 Usage: make_archives.py [FOLDER [NAME]]
 """
 import sys
+import zipfile
 from pathlib import Path
+from typing import List
 
 import torch
 from torch import nn
@@ -138,6 +140,35 @@ class Scripted(nn.Module):
         return {"sum": x.sum(1), "parts": [x, x - y]}
 
 
+class Keeps(nn.Module):
+    """TorchScript that keeps its last result."""
+    def __init__(self):
+        super().__init__()
+        self.last = torch.zeros(3)
+
+    def forward(self, x):
+        self.last = self.last * 0.5 + x
+        return self.last + 0
+
+
+class Counts(nn.Module):
+    """TorchScript that counts its calls, and lists what it was given."""
+    def __init__(self):
+        super().__init__()
+        self.calls: int = 0
+        self.sizes: List[int] = [0]
+
+    def forward(self, x):
+        self.calls += 1
+        return x * self.calls
+
+
+class Lists(Counts):
+    def forward(self, x):
+        self.sizes.append(x.shape[0])
+        return x * len(self.sizes)
+
+
 class WritesBuffer(nn.Module):
     def __init__(self):
         super().__init__()
@@ -199,6 +230,16 @@ def refused():
     yield "draws", Draws(), (x,), False
 
 
+def without_sources(path):
+    """TorchScript's debug entries hold the maker's folders; the code itself doesn't need them."""
+    with zipfile.ZipFile(path) as old:
+        entries = [(info, old.read(info)) for info in old.infolist()
+                   if not info.filename.endswith(".debug_pkl")]
+    with zipfile.ZipFile(path, "w") as new:
+        for info, data in entries:
+            new.writestr(zipfile.ZipInfo(info.filename, (1980, 1, 1, 0, 0, 0)), data)
+
+
 def tensors(prefix, tree):
     leaves = [t for t in pytree.tree_leaves(tree) if isinstance(t, torch.Tensor)]
     return {f"{prefix}_{i}": t for i, t in enumerate(leaves)}
@@ -220,11 +261,16 @@ def main():
                 known |= {prefix + k: v for k, v in tensors("in", given).items()}
                 known |= {prefix + k: v for k, v in tensors("out", model(*given)).items()}
         write_safetensors(folder / f"{name}.safetensors", known)
+    for name, module in (("keeps", Keeps), ("counts", Counts), ("lists", Lists)):
+        if only in (None, "scripts"):
+            torch.jit.script(module().eval()).save(str(folder / f"script_{name}.pt"))
+            without_sources(folder / f"script_{name}.pt")
     if only:
         return
     torch.manual_seed(9)
     scripted, args = torch.jit.script(Scripted().eval()), (torch.randn(4, 6), torch.randn(4, 6))
     scripted.save(str(folder / "scripted.pt"))
+    without_sources(folder / "scripted.pt")
     with torch.no_grad():
         write_safetensors(folder / "scripted.safetensors",
                           tensors("in", args) | tensors("out", scripted(*args)))

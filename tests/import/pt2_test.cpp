@@ -215,6 +215,22 @@ TEST(TorchScript, ReplaysWhatEagerComputed) {
   expect_close(executable.replay(inputs), tensors_of(known, "out_"));
 }
 
+/// What a script does to its attributes no operator shows; a replay couldn't do it.
+TEST(TorchScript, RefusesStateInAttributes) {
+  const auto subject = [](const std::string& name) {
+    auto outcome =
+        Program::import_torchscript(data_file(name), {at::rand({3})}, Program::Trust::kTrusted);
+    if (std::holds_alternative<Program>(outcome)) return "imported " + name;
+    const auto& rejection = std::get<Rejection>(outcome);
+    EXPECT_EQ(rejection.code, Code::kRejectedRebinding) << rejection.to_string();
+    EXPECT_THAT(rejection.remedy, Not(IsEmpty()));
+    return rejection.subject;
+  };
+  EXPECT_EQ(subject("script_keeps.pt"), "last");
+  EXPECT_EQ(subject("script_counts.pt"), "calls");
+  EXPECT_EQ(subject("script_lists.pt"), "sizes.size");
+}
+
 TEST(TorchScript, SaysWhatCannotBeLoaded) {
   const Error error = error_of([] {
     (void)Program::import_torchscript(data_file("nested.pt2"), {}, Program::Trust::kTrusted);

@@ -8,6 +8,7 @@
 #include "runtime/cuda/backend/attention_call.h"
 #include "runtime/cuda/backend/convert_call.h"
 #include "runtime/cuda/backend/prefer.h"
+#include "runtime/cuda/backend/rivals.h"
 #include "runtime/cuda/library/match.h"
 
 namespace monograph::cuda {
@@ -394,7 +395,8 @@ lower::Choice choose(const ir::Node& node, const DeviceSession& session) {
   std::string why;
   const auto call = to_kernel_call(node, &why);
   if (!call) return {lower::LaunchKind::kAten, "", why, 0};
-  const kernels::Match match = kernels::select(call->call, session.target());
+  const kernels::Match match = select_timed(call->call, session.target(), session.compiler(),
+                                            session.context(), session.tuner());
   if (!match.instance || match.instance->kernel == kLibraryFirst) {
     if (auto choice = choose_library(call->call, session, &why)) return std::move(*choice);
     if (!match.instance) {

@@ -83,11 +83,10 @@ class Recognizer {
 
   PassReport run() {
     // Chosen beforehand: a rewrite erases the product that follows its softmax.
-    std::vector<Node*> softmaxes = graph_.node_vector();
-    std::erase_if(softmaxes, [](const Node* node) {
-      return !is_aten(*node, "_softmax") && !is_aten(*node, "softmax");
-    });
-    for (Node* node : softmaxes) {
+    const auto softmax = [](const Node& node) {
+      return is_aten(node, "_softmax") || is_aten(node, "softmax");
+    };
+    for (Node* node : nodes_where(graph_, softmax)) {
       Match match;
       match.softmax = node;
       if (find_scores(match) && find_context(match)) rewrite(match);

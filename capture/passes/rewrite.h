@@ -54,6 +54,14 @@ ir::Arg map_nodes(const ir::Arg& arg, Fn&& replace) {
 /// Module path and source location of a node that takes the place of `from`.
 void copy_origin(const ir::Node& from, ir::Node& to);
 
+/// The nodes that `wanted` picks, in order: for passes whose rewrites erase other nodes meanwhile.
+template <class Fn>
+std::vector<ir::Node*> nodes_where(const ir::Graph& graph, Fn&& wanted) {
+  std::vector<ir::Node*> nodes = graph.node_vector();
+  std::erase_if(nodes, [&wanted](const ir::Node* node) { return !wanted(*node); });
+  return nodes;
+}
+
 /// "%mm + %add" for notes.
 std::string names(const std::vector<const ir::Node*>& nodes);
 

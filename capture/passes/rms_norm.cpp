@@ -57,9 +57,8 @@ class Recognizer {
 
   PassReport run() {
     // Chosen beforehand: a rewrite erases the product that follows its rsqrt.
-    std::vector<Node*> roots = graph_.node_vector();
-    std::erase_if(roots, [](const Node* node) { return !node->is_call("aten.rsqrt.default"); });
-    for (Node* node : roots) {
+    const auto root = [](const Node& node) { return node.is_call("aten.rsqrt.default"); };
+    for (Node* node : nodes_where(graph_, root)) {
       Match m;
       Node* wide = find_operand(*node, m);
       if (wide != nullptr && find_result(*node, *wide, m)) rewrite(m);

@@ -132,6 +132,12 @@ Expression any_type(const std::string& text) {
   return [text](DType compute) { return with_suffix(text, compute == DType::kF32 ? "f" : ""); };
 }
 
+Expression integers(const std::string& text) {
+  return [text](DType compute) {
+    return compute == DType::kBool || compute == DType::kI64 ? text : std::string();
+  };
+}
+
 Definition pointwise_definition(PointwiseOp op) {
   Definition d;
   d.name = op.name;
@@ -171,6 +177,36 @@ Definition binary_definition(BinaryOp op) {
   };
   p.formula = [op = std::move(op)](const Step& step, const auto& type_of) {
     return binary_formula(op, step, type_of);
+  };
+  return pointwise_definition(std::move(p));
+}
+
+Definition operands_definition(OperandsOp op) {
+  PointwiseOp p{op.name, op.ops, op.summary, {}, {}};
+  p.samples = [first = op.ops.front(), count = op.operands, dtypes = op.dtypes,
+               predicate = op.predicate] {
+    std::vector<Call> calls;
+    for (const DType dtype : dtypes) {
+      Call c;
+      c.op = first;
+      for (std::size_t i = 0; i < count; ++i) {
+        c.args.push_back(tensor_argument(static_cast<std::int32_t>(i)));
+        c.inputs.push_back(i == 0 ? dense(dtype, {3, 37}) : dense(dtype, {37}));
+      }
+      c.outputs = {dense(predicate ? DType::kBool : dtype, {3, 37})};
+      calls.push_back(std::move(c));
+    }
+    return calls;
+  };
+  p.formula = [expression = std::move(op.expression), count = op.operands](
+                  const Step& step, const auto& type_of) -> std::optional<Formula> {
+    if (step.args.size() < count) return std::nullopt;
+    const auto end = step.args.begin() + static_cast<std::ptrdiff_t>(count);
+    const std::vector<Argument> operands(step.args.begin(), end);
+    const DType compute = compute_type(common_type(operands, type_of));
+    std::string text = expression(compute);
+    if (text.empty()) return std::nullopt;
+    return Formula{std::move(text), operands, compute};
   };
   return pointwise_definition(std::move(p));
 }

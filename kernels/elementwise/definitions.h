@@ -18,6 +18,8 @@ using Expression = std::function<std::string(DType compute)>;
 Expression floating(const std::string& text);
 /// The same text for every compute type.
 Expression any_type(const std::string& text);
+/// `text` for bool and i64.
+Expression integers(const std::string& text);
 
 /// What one call computes: `text` over `operands` (x0, x1, ...), in type `compute`.
 struct Formula {
@@ -56,6 +58,17 @@ struct BinaryOp {
 };
 /// `alpha` (aten.add, aten.sub) multiplies the second operand.
 Definition binary_definition(BinaryOp op);
+
+struct OperandsOp {
+  std::string name;
+  std::vector<std::string> ops;
+  std::string summary;
+  Expression expression;  ///< over the first `operands` arguments, in their common type
+  std::size_t operands = 2;
+  std::vector<DType> dtypes;  ///< of samples
+  bool predicate = false;     ///< samples give bool, not the operands' type
+};
+Definition operands_definition(OperandsOp op);
 
 /// Type that LibTorch compares or combines operands in.
 DType common_type(const std::vector<Argument>& operands,

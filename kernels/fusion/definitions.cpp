@@ -260,4 +260,37 @@ std::vector<Call> row_samples(const std::string& op, const std::vector<DType>& d
   return calls;
 }
 
+Argument dim_list(std::int64_t dim) {
+  return number_argument(std::vector<std::int64_t>{dim});
+}
+
+Argument dim_number(std::int64_t dim) {
+  return number_argument(dim);
+}
+
+std::vector<Call> reduction_samples(const std::string& op, const std::vector<DType>& dtypes,
+                                    Argument (*dim)(std::int64_t), std::optional<DType> result) {
+  std::vector<Call> calls;
+  for (const bool keep : {true, false}) {
+    for (Call c : row_samples(op, dtypes, {dim(-1), number_argument(keep)})) {
+      TensorDesc& out = c.outputs[0];
+      std::vector<std::int64_t> sizes = out.sizes;
+      if (keep) sizes.back() = 1;
+      if (!keep) sizes.pop_back();
+      out = dense(result.value_or(out.dtype), sizes);
+      calls.push_back(std::move(c));
+    }
+  }
+  // The first dimension of two: neighbours in memory belong to different rows.
+  for (const DType dtype : dtypes) {
+    Call c;
+    c.op = op;
+    c.inputs = {dense(dtype, {37, 96})};
+    c.args = {tensor_argument(0), dim(0)};
+    c.outputs = {dense(result.value_or(dtype), {96})};
+    calls.push_back(std::move(c));
+  }
+  return calls;
+}
+
 }  // namespace monograph::kernels::fusion

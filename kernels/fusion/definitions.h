@@ -36,4 +36,14 @@ int reduce_dimensions(Builder& builder, const Step& step, const Mapping& mapping
 std::vector<Call> row_samples(const std::string& op, const std::vector<DType>& dtypes,
                               const std::vector<Argument>& more);
 
+/// Samples of an operator (operand, dim, keepdim): `row_samples` reduced along the last dimension
+/// with and without keeping it, and a matrix along its first. `dim` makes the argument of a
+/// position; results have type `result`, or the operand's.
+std::vector<Call> reduction_samples(const std::string& op, const std::vector<DType>& dtypes,
+                                    Argument (*dim)(std::int64_t),
+                                    std::optional<DType> result = std::nullopt);
+/// A position as most reductions take it, as a list of one; and as argmax does, as a number.
+Argument dim_list(std::int64_t dim);
+Argument dim_number(std::int64_t dim);
+
 }  // namespace monograph::kernels::fusion

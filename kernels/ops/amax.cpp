@@ -12,31 +12,9 @@ int expand(fusion::Builder& b, const Step& step, const fusion::Mapping& mapping)
 }
 
 std::vector<Call> samples() {
-  std::vector<Call> calls;
-  for (const bool keep : {true, false}) {
-    for (Call c : fusion::row_samples(
-             "aten.amax.default",
-             std::vector<DType>{DType::kF32, DType::kF16, DType::kBF16, DType::kF64, DType::kI64},
-             {number_argument(std::vector<std::int64_t>{-1}), number_argument(keep)})) {
-      TensorDesc& out = c.outputs[0];
-      std::vector<std::int64_t> sizes = out.sizes;
-      if (keep) sizes.back() = 1;
-      if (!keep) sizes.pop_back();
-      out = dense(out.dtype, sizes);
-      calls.push_back(std::move(c));
-    }
-  }
-  // The first dimension of two: neighbours in memory belong to different rows.
-  for (const DType dtype :
-       std::vector<DType>{DType::kF32, DType::kF16, DType::kBF16, DType::kF64, DType::kI64}) {
-    Call c;
-    c.op = "aten.amax.default";
-    c.inputs = {dense(dtype, {37, 96})};
-    c.args = {tensor_argument(0), number_argument(std::vector<std::int64_t>{0})};
-    c.outputs = {dense(dtype, {96})};
-    calls.push_back(std::move(c));
-  }
-  return calls;
+  return fusion::reduction_samples(
+      "aten.amax.default", {DType::kF32, DType::kF16, DType::kBF16, DType::kF64, DType::kI64},
+      fusion::dim_list);
 }
 
 const Registration kRegistration(fusion::row_definition({

@@ -1,40 +1,17 @@
 // True where either operand is.
 #include "kernels/elementwise/definitions.h"
-#include "kernels/elementwise/elementwise.h"
 
 namespace monograph::kernels {
 namespace {
 
-std::optional<Formula> formula(const Step& step,
-                               const std::function<DType(std::int32_t)>& type_of) {
-  if (step.args.size() < 2) return std::nullopt;
-  const std::vector<Argument> operands(step.args.begin(), step.args.begin() + 2);
-  const DType compute = compute_type(common_type(operands, type_of));
-  return Formula{"(x0 != 0 || x1 != 0)", operands, compute};
-}
-
-std::vector<Call> samples() {
-  std::vector<Call> calls;
-  for (const DType dtype : {DType::kBool, DType::kF32, DType::kBF16, DType::kI64}) {
-    Call c;
-    c.op = "aten.logical_or.default";
-    for (std::int32_t i = 0; i < 2; ++i) {
-      c.args.push_back(tensor_argument(i));
-      c.inputs.push_back(
-          dense(dtype, i == 0 ? std::vector<std::int64_t>{3, 37} : std::vector<std::int64_t>{37}));
-    }
-    c.outputs = {dense(DType::kBool, {3, 37})};
-    calls.push_back(std::move(c));
-  }
-  return calls;
-}
-
-const Registration kRegistration(pointwise_definition({
+const Registration kRegistration(operands_definition({
     .name = "logical_or",
     .ops = {"aten.logical_or.default"},
     .summary = "True where either operand is.",
-    .formula = formula,
-    .samples = samples,
+    .expression = any_type("(x0 != 0 || x1 != 0)"),
+    .operands = 2,
+    .dtypes = {DType::kBool, DType::kF32, DType::kBF16, DType::kI64},
+    .predicate = true,
 }));
 
 }  // namespace

@@ -54,11 +54,8 @@ class Expander {
       : graph_(graph), refuse_(refuse), outliner_(graph, rates) {}
 
   std::vector<std::string> run() {
-    Nodes calls;  // taking one apart erases views, but no other call
-    for (Node* node : graph_.node_vector()) {
-      if (is_fusion(*node)) calls.push_back(node);
-    }
-    for (Node* node : calls) {
+    // Taking one apart erases views, but no other call.
+    for (Node* node : nodes_where(graph_, is_fusion)) {
       const std::string why = refusal(*node);
       if (why.empty()) continue;
       const std::string what = fmt::format("%{} ({})", node->name(), node->target());

@@ -6,6 +6,8 @@
 // the product with the values. Keys and values that were repeated for groups of heads, by expand
 // and copy, are taken unrepeated. A mask that is the lower triangle becomes is_causal.
 //
+// A call to attention that was whole from the start takes keys and values unrepeated, too.
+//
 // Rows in which every key is masked by -inf are 0 afterwards instead of NaN.
 #include <fmt/format.h>
 
@@ -91,6 +93,10 @@ class Recognizer {
       match.softmax = node;
       if (find_scores(match) && find_context(match)) rewrite(match);
     }
+    const auto whole = [](const Node& node) {
+      return node.is_call("aten.scaled_dot_product_attention.default");
+    };
+    for (Node* node : nodes_where(graph_, whole)) group_heads(node);
     return std::move(report_);
   }
 
@@ -274,28 +280,65 @@ class Recognizer {
     return values.empty() || x->type().offset != 0 ? nullptr : values.front();
   }
 
-  /// If `x` [B, H, T, D] is a copy of [B, G, R, T, D] repeated along R, the unrepeated [B, G, T,
-  /// D].
-  Node* unrepeated(Node* x) {
+  /// If `x` [B, H, T, D] is a copy of [B, G, R, T, D] repeated along R, what was copied.
+  Node* repeated(const Node* x) const {
     Node* copy = x->type().is_contiguous() ? definer(x) : nullptr;
-    if (copy == nullptr || x->type().rank() != 4 || !is_aten(*copy, "clone")) return x;
+    if (copy == nullptr || x->type().rank() != 4 || !is_aten(*copy, "clone")) return nullptr;
     Node* wide = node_arg(*copy, 0);
     if (wide == nullptr || wide->type().rank() != 5 || copy->type().sizes != wide->type().sizes ||
         !copy->type().is_contiguous() || copy->type().numel() != x->type().numel() ||
         index_.written(copy->storage())) {
-      return x;
+      return nullptr;
     }
     const TensorType& t = wide->type();
     const Sizes& s = t.sizes;
     const bool repeats = s[2] > 1 && t.strides[2] == 0;
     if (!repeats || x->type().sizes != Sizes{s[0], s[1] * s[2], s[3], s[4]} ||
         index_.written_between(wide->storage(), index_.position(*copy), position_)) {
-      return x;
+      return nullptr;
     }
-    TensorType type = t;
+    return wide;
+  }
+
+  /// Without the repetitions, [B, G, T, D]; otherwise `x` itself.
+  Node* unrepeated(Node* x) {
+    Node* const wide = repeated(x);
+    if (wide == nullptr) return x;
+    TensorType type = wide->type();
     type.sizes.erase(type.sizes.begin() + 2);
     type.strides.erase(type.strides.begin() + 2);
     return view("select.int", wide, {Arg(2), Arg(0)}, type);
+  }
+
+  /// Keys and values that were repeated for an attention that was whole already.
+  void group_heads(Node* node) {
+    Node* const q = node_arg(*node, 0);
+    Node* const k = node_arg(*node, 1);
+    Node* const v = node_arg(*node, 2);
+    const Arg* grouped = node->kwarg("enable_gqa");
+    if (q == nullptr || k == nullptr || v == nullptr ||
+        (grouped != nullptr && *grouped == Arg(true)))
+      return;
+    position_ = index_.position(*node);
+    const Node* const wide_k = repeated(k);
+    const Node* const wide_v = repeated(v);
+    if (wide_k == nullptr || wide_v == nullptr ||
+        wide_k->type().sizes[1] != wide_v->type().sizes[1]) {
+      return;
+    }
+    const ir::Graph::InsertionGuard guard(graph_, node);
+    Node* const few_k = unrepeated(k);
+    Node* const few_v = unrepeated(v);
+    std::vector<Arg> args = node->args();
+    args[1] = Arg(few_k);
+    args[2] = Arg(few_v);
+    ir::Kwargs kwargs = node->kwargs();
+    std::erase_if(kwargs, [](const auto& pair) { return pair.first == "enable_gqa"; });
+    kwargs.emplace_back("enable_gqa", Arg(true));
+    graph_.set_args(node, std::move(args), std::move(kwargs));
+    report_.notes.push_back(fmt::format("%{}: {} heads share keys and values of {}", node->name(),
+                                        q->type().sizes[1], few_k->type().sizes[1]));
+    ++report_.changes;
   }
 
   /// The mask argument of the call; None if there is none.

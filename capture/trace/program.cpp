@@ -9,6 +9,7 @@
 #include "capture/passes/pass.h"
 #include "capture/trace/constant_evaluator.h"
 #include "capture/trace/convert.h"
+#include "capture/trace/pipeline.h"
 #include "capture/trace/program_impl.h"
 #include "capture/trace/tracer.h"
 
@@ -48,14 +49,6 @@ void check_weight(const ir::Node& node, const at::Tensor& tensor) {
   }
   throw Error(Code::kInvalidArgument,
               "weight '" + node.target() + "': expected " + ir::text(wanted) + ", got " + got);
-}
-
-/// The passes by name; "fused" alone is the list for back ends with kernels for fusions.
-const std::vector<std::string>& pipeline_of(const Options& options) {
-  if (options.passes == std::vector<std::string>{"fused"}) return passes::fused_pipeline();
-  const auto& names = options.passes.empty() ? passes::default_pipeline() : options.passes;
-  for (const std::string& name : names) (void)passes::find_pass(name);
-  return names;
 }
 
 void optimise(Program::Impl& impl, std::map<std::string, at::Tensor>& weights,
@@ -115,7 +108,7 @@ std::string TensorSpec::to_string() const {
 std::variant<Program, Rejection> Program::trace(const Module& module,
                                                 const std::vector<at::Tensor>& inputs,
                                                 const Options& options) {
-  const auto& pipeline = pipeline_of(options);
+  trace::check_passes(options);
   auto outcome = trace::checked_record(module, inputs, options);
   if (auto* rejection = std::get_if<Rejection>(&outcome)) return std::move(*rejection);
   auto& recording = std::get<trace::Recording>(outcome);
@@ -129,7 +122,7 @@ std::variant<Program, Rejection> Program::trace(const Module& module,
   } catch (const Error& e) {
     throw Error(Code::kInternal, "the trace left an invalid graph: " + e.message(), e.node());
   }
-  optimise(*impl, recording.weights, pipeline, options);
+  optimise(*impl, recording.weights, trace::pipeline_of(options, impl->graph), options);
   trace::complete(*impl, recording.weights);
   set_paths(impl->inputs, module.input_paths);
   set_paths(impl->outputs, module.output_paths);

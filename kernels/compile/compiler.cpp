@@ -1,5 +1,6 @@
 #include "kernels/compile/compiler.h"
 
+#include <monograph/error.h>
 #include <monograph/version.h>
 
 #include <atomic>
@@ -13,6 +14,20 @@
 #include "kernels/compile/source.h"
 
 namespace monograph::kernels {
+namespace {
+
+/// The error that is being handled, as one about `node`.
+std::exception_ptr at_node(const std::string& node) {
+  try {
+    throw;
+  } catch (const Error& e) {
+    return std::make_exception_ptr(Error(e.code(), e.message(), node, e.driver_text()));
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+}  // namespace
 
 std::string cache_key(const Instance& instance, const std::string& arch,
                       const Toolchain& toolchain) {
@@ -45,7 +60,8 @@ Compiled Compiler::compile(const Instance& instance, const std::string& arch) co
 }
 
 std::vector<Compiled> Compiler::compile(const std::vector<const Instance*>& instances,
-                                        const std::string& arch) const {
+                                        const std::string& arch,
+                                        const std::vector<std::string>& nodes) const {
   const Toolchain& toolchain = find_toolchain(arch);
   std::map<std::string, std::size_t> first;  // key -> index of the distinct instance
   std::vector<std::size_t> distinct;
@@ -66,7 +82,8 @@ std::vector<Compiled> Compiler::compile(const std::vector<const Instance*>& inst
         built[i] = compile(*instances[distinct[i]], arch);
       } catch (...) {
         const std::lock_guard lock(mutex);
-        if (!failure) failure = std::current_exception();
+        const bool named = distinct[i] < nodes.size();
+        if (!failure) failure = named ? at_node(nodes[distinct[i]]) : std::current_exception();
         next = distinct.size();
       }
     }

@@ -58,9 +58,11 @@ class Compiler {
   /// "none": no cache.
   explicit Compiler(std::string directory = {}, int threads = 2);
 
-  /// In the order of `instances`; equal instances are compiled once.
+  /// In the order of `instances`; equal instances are compiled once. `nodes`, if given, says which
+  /// node each is for, which the error of one that doesn't compile then names.
   std::vector<Compiled> compile(const std::vector<const Instance*>& instances,
-                                const std::string& arch) const;
+                                const std::string& arch,
+                                const std::vector<std::string>& nodes = {}) const;
   Compiled compile(const Instance& instance, const std::string& arch) const;
 
   const std::string& directory() const noexcept { return directory_; }

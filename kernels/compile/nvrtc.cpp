@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <regex>
+#include <sstream>
 
 #include "kernels/compile/compiler.h"
 #include "kernels/compile/source.h"
@@ -125,6 +127,25 @@ std::vector<std::string> options_for(const Instance& instance, const std::string
   return options;
 }
 
+/// The lines of `set` around the first one that `log` complains about, with their numbers.
+std::string excerpt(const SourceSet& set, const std::string& log) {
+  std::smatch m;
+  if (!std::regex_search(log, m, std::regex(R"(([\w./]+)\((\d+)\): error)"))) return {};
+  const std::string* text = m[1] == set.name ? &set.text : nullptr;
+  for (const auto& [name, header] : set.headers) text = m[1] == name ? header : text;
+  if (text == nullptr) return {};
+  constexpr int kAround = 2;
+  const int wanted = std::stoi(m[2]);
+  std::istringstream in(*text);
+  std::string out = m[1].str() + ":\n";
+  int number = 0;
+  for (std::string line; std::getline(in, line);) {
+    if (std::abs(++number - wanted) > kAround) continue;
+    out += (number == wanted ? "> " : "  ") + std::to_string(number) + "  " + line + "\n";
+  }
+  return out;
+}
+
 Compiled compile(const Instance& instance, const std::string& arch) {
   const auto start = std::chrono::steady_clock::now();
   const SourceSet set = source_set(instance);
@@ -149,7 +170,8 @@ Compiled compile(const Instance& instance, const std::string& arch) {
   const std::string log = log_of(raw);
   if (result != NVRTC_SUCCESS) {
     throw Error(Code::kInternal, "kernel '" + instance.kernel + "' doesn't compile for " + arch +
-                                     " (" + nvrtc().error_string(result) + "):\n" + log);
+                                     " (" + nvrtc().error_string(result) + "):\n" + log +
+                                     excerpt(set, log));
   }
   Compiled out;
   out.entry = instance.entry;

@@ -50,63 +50,100 @@ Call gated(DType dtype) {
   return c;
 }
 
-/// Rotary embedding of queries and keys of one position; keys go to row `position` of a cache.
-Call rotary(DType dtype) {
-  constexpr std::int64_t kSize = 16;
-  Call c;
-  c.op = "fusion";
-  TensorDesc q = dense(dtype, {1, 4, 1, kSize});
-  TensorDesc k = dense(dtype, {1, 2, 1, kSize});
-  c.inputs = {q,
-              k,
-              dense(dtype, {1, 1, 1, kSize}),
-              dense(dtype, {1, 1, 1, kSize}),
-              dense(dtype, {1, 2, 12, kSize}),
-              dense(DType::kI64, {1})};
-  for (std::int32_t i = 0; i < 6; ++i) c.args.push_back(tensor_argument(i));
-  Body body;
-  std::int32_t next = 6;
-  const auto add = [&](Step s) {
-    body.steps.push_back(std::move(s));
-    return next++;
-  };
-  for (const std::int32_t x : {0, 1}) {
-    const TensorDesc& whole = c.inputs[static_cast<std::size_t>(x)];
-    TensorDesc half = whole;
-    half.sizes[3] = kSize / 2;
-    const TensorDesc fresh = dense(dtype, half.sizes);
-    const auto high = add({"aten.slice.Tensor", {tensor_argument(x)}, {}, half, x, kSize / 2});
-    const auto low = add({"aten.slice.Tensor", {tensor_argument(x)}, {}, half, x, 0});
-    const auto neg = add({"aten.neg.default", {tensor_argument(high)}, {}, fresh});
-    const auto turned = add({"aten.cat.default",
-                             {{{neg, low}, true, {}}, number_argument(std::int64_t{-1})},
-                             {},
-                             whole});
+/// Rotary embedding of queries and keys of one position, with or without a norm before; keys go to
+/// row `position` of a cache, and so do values where there is a norm.
+class Rotary {
+ public:
+  Rotary(DType dtype, bool normed) : normed_(normed) {
+    call_.op = "fusion";
+    const TensorDesc cache = dense(dtype, {1, 2, 12, kSize});
+    const TensorDesc angles = dense(dtype, {1, 1, 1, kSize});
+    call_.inputs = {
+        dense(dtype, {1, 4, 1, kSize}), dense(dtype, {1, 2, 1, kSize}), angles, angles, cache,
+        dense(DType::kI64, {1})};
+    if (normed) {
+      call_.inputs.push_back(dense(dtype, {kSize}));
+      call_.inputs.push_back(dense(dtype, {1, 2, 1, kSize}));
+      call_.inputs.push_back(cache);
+    }
+    const auto count = static_cast<std::int32_t>(call_.inputs.size());
+    for (std::int32_t i = 0; i < count; ++i) call_.args.push_back(tensor_argument(i));
+    next_ = count;
+  }
+
+  Call make() {
+    call_.outputs = {call_.inputs[0]};
+    body_.outputs = {turned(0)};
+    write(4, turned(1));
+    if (normed_) write(8, 7);
+    call_.body = std::make_shared<Body>(std::move(body_));
+    return std::move(call_);
+  }
+
+ private:
+  static constexpr std::int64_t kSize = 16;
+
+  std::int32_t add(Step s) {
+    body_.steps.push_back(std::move(s));
+    return next_++;
+  }
+
+  std::int32_t half(std::int32_t x, TensorDesc desc, std::int64_t from) {
+    desc.sizes[3] = kSize / 2;
+    return add({"aten.slice.Tensor",
+                {tensor_argument(x), number_argument(std::int64_t{-1}), number_argument(from)},
+                {},
+                desc,
+                x,
+                from});
+  }
+
+  std::int32_t turned(std::int32_t x) {
+    const TensorDesc whole = call_.inputs[static_cast<std::size_t>(x)];
+    if (normed_) {
+      x = add({"aten.rms_norm.default",
+               {tensor_argument(x), number_argument(std::vector<std::int64_t>{kSize}),
+                tensor_argument(6), number_argument(1e-6)},
+               {},
+               whole});
+    }
+    TensorDesc fresh = whole;
+    fresh.sizes[3] = kSize / 2;
+    const auto high = half(x, whole, kSize / 2);
+    const auto low = half(x, whole, 0);
+    const auto neg =
+        add({"aten.neg.default", {tensor_argument(high)}, {}, dense(whole.dtype, fresh.sizes)});
+    const auto other = add({"aten.cat.default",
+                            {{{neg, low}, true, {}}, number_argument(std::int64_t{-1})},
+                            {},
+                            whole});
     const auto a = add({"aten.mul.Tensor", {tensor_argument(x), tensor_argument(2)}, {}, whole});
     const auto b =
-        add({"aten.mul.Tensor", {tensor_argument(turned), tensor_argument(3)}, {}, whole});
-    const auto y = add({"aten.add.Tensor", {tensor_argument(a), tensor_argument(b)}, {}, whole});
-    if (x == 0) body.outputs = {y};
-    if (x == 1) {
-      add({"aten.index_copy_.default",
-           {tensor_argument(4), number_argument(std::int64_t{2}), tensor_argument(5),
-            tensor_argument(y)},
-           {},
-           c.inputs[4],
-           4,
-           0});
-    }
+        add({"aten.mul.Tensor", {tensor_argument(other), tensor_argument(3)}, {}, whole});
+    return add({"aten.add.Tensor", {tensor_argument(a), tensor_argument(b)}, {}, whole});
   }
-  c.outputs = {q};
-  c.body = std::make_shared<Body>(std::move(body));
-  return c;
-}
+
+  void write(std::int32_t cache, std::int32_t rows) {
+    add({"aten.index_copy_.default",
+         {tensor_argument(cache), number_argument(std::int64_t{2}), tensor_argument(5),
+          tensor_argument(rows)},
+         {},
+         call_.inputs[static_cast<std::size_t>(cache)],
+         cache,
+         0});
+  }
+
+  bool normed_;
+  Call call_;
+  Body body_;
+  std::int32_t next_ = 0;
+};
 
 std::vector<Call> pointwise_samples() {
   std::vector<Call> calls;
   for (const DType d : {DType::kF32, DType::kF16, DType::kBF16}) {
     calls.push_back(gated(d));
-    calls.push_back(rotary(d));
+    calls.push_back(Rotary(d, false).make());
   }
   return calls;
 }
@@ -136,6 +173,7 @@ std::vector<Call> row_fusion_samples() {
   for (const DType d : {DType::kF32, DType::kF16, DType::kBF16}) {
     calls.push_back(residual_norm(d));
     calls.push_back(looked_up(d));
+    calls.push_back(Rotary(d, true).make());
   }
   return calls;
 }

@@ -45,7 +45,7 @@ const TensorDesc& Builder::desc(std::int32_t value) const {
 
 std::int64_t Builder::size_of(const std::vector<int>& axes) const {
   std::int64_t n = 1;
-  for (const int a : axes) n *= program_.axes[static_cast<std::size_t>(a)];
+  for (const int a : axes) n *= axis_size(a);
   return n;
 }
 
@@ -78,6 +78,7 @@ int Builder::number(std::int64_t v, DType type) {
 
 int Builder::reduce(ReduceKind kind, int node, const std::vector<int>& axes) {
   if (node < 0) return -1;
+  if (is_part(axes)) return fail("a reduction of part of a row");
   std::vector<int> sorted = axes;
   std::sort(sorted.begin(), sorted.end());
   if (reduced_.empty()) reduced_ = sorted;
@@ -112,7 +113,7 @@ int Builder::value(std::int32_t value, const Mapping& mapping) {
   if (!reason_.empty() || split_) return -1;
   const auto key = std::pair(value, mapping);
   if (const auto known = memo_.find(key); known != memo_.end()) return known->second;
-  seen_.try_emplace(value, mapping);
+  if (std::none_of(mapping.begin(), mapping.end(), is_part)) seen_.try_emplace(value, mapping);
   int node = -1;
   if (external_ && external_->value == value) {
     node = external_->parts == 1 ? external(desc(value), 0, mapping)
@@ -127,6 +128,7 @@ int Builder::value(std::int32_t value, const Mapping& mapping) {
 }
 
 int Builder::external(const TensorDesc& d, std::int64_t offset, const Mapping& mapping) {
+  if (std::any_of(mapping.begin(), mapping.end(), is_part)) return fail("part of the product");
   std::size_t next = 0;
   if (external_->any_order) {
     if (!program_.external.empty() && program_.external != mapping) {
@@ -162,9 +164,13 @@ Operand Builder::make_operand(std::int32_t tensor, const TensorDesc& d, std::int
   for (std::size_t dim = 0; dim < mapping.size(); ++dim) {
     std::int64_t stride = d.strides[dim];
     for (std::size_t k = mapping[dim].size(); k-- > 0;) {
-      const auto axis = static_cast<std::size_t>(mapping[dim][k]);
-      o.strides[axis] += stride;
-      stride *= program_.axes[axis];
+      const int axis = mapping[dim][k];
+      if (axis < 0) {
+        o.offset += stride * fixed_[static_cast<std::size_t>(-1 - axis)].place;
+      } else {
+        o.strides[static_cast<std::size_t>(axis)] += stride;
+      }
+      stride *= axis_size(axis);
     }
   }
   return o;
@@ -175,7 +181,7 @@ int Builder::load(std::int32_t input, const TensorDesc& d, std::int64_t offset,
   Operand o = make_operand(input, d, offset, mapping);
   // Alignment is known of the input's first element.
   o.alignment = call_.inputs[static_cast<std::size_t>(input)].alignment;
-  const std::int64_t bytes = offset * itemsize(d.dtype);
+  const std::int64_t bytes = o.offset * itemsize(d.dtype);
   while (o.alignment > 1 && bytes % o.alignment != 0) o.alignment /= 2;
   return load_operand(std::move(o), value_type(d.dtype));
 }
@@ -208,6 +214,7 @@ int Builder::gather(const Argument& argument, const Mapping& mapping, std::size_
 }
 
 int Builder::coordinate(const std::vector<int>& axes) {
+  if (is_part(axes)) return fail("a concatenation of which part is used");
   Operand o;
   o.tensor = Operand::kCoordinate;
   o.dtype = DType::kI64;
@@ -263,7 +270,9 @@ std::vector<int> Builder::reduction_axes(const std::vector<std::int64_t>& sizes,
   }
   std::vector<bool> used(program_.axes.size(), false);
   for (const auto& list : kept) {
-    for (const int a : list) used[static_cast<std::size_t>(a)] = true;
+    for (const int a : list) {
+      if (a >= 0) used[static_cast<std::size_t>(a)] = true;
+    }
   }
   std::vector<int> free;
   for (std::size_t a = 0; a < used.size(); ++a) {
@@ -369,6 +378,7 @@ std::optional<Program> Builder::attempt() {
   reduced_.clear();
   memo_.clear();
   seen_.clear();
+  fixed_.clear();
   const bool effect = wanted_.effect >= 0;
   std::size_t main = effect ? 0 : wanted_.outputs.front();
   for (const std::size_t o : wanted_.outputs) {

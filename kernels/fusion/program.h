@@ -18,7 +18,8 @@
 
 namespace monograph::kernels::fusion {
 
-/// Per dimension of a value the axes it follows, outermost first; none where its size is 1.
+/// Per dimension of a value the axes it follows, outermost first; none where its size is 1. Below
+/// 0: a fixed place along an axis that isn't walked (Builder::fixed).
 using Mapping = std::vector<std::vector<int>>;
 
 enum class ReduceKind : std::uint8_t { kSum, kProduct, kMax, kMin, kArgMax, kArgMin };
@@ -125,6 +126,8 @@ class Builder {
   /// `kept`: those of the iteration space that are free, or new ones.
   std::vector<int> reduction_axes(const std::vector<std::int64_t>& sizes, const Mapping& kept);
   std::int64_t size_of(const std::vector<int>& axes) const;
+  /// Whether some of `axes` is a fixed place: the value is looked at in part.
+  static bool is_part(const std::vector<int>& axes) noexcept;
   int fail(std::string why);
 
  private:
@@ -133,7 +136,17 @@ class Builder {
     std::int64_t inner;
   };
 
+  /// A place along an axis of `size` that isn't walked.
+  struct Fixed {
+    std::int64_t size = 1, place = 0;
+    bool operator==(const Fixed&) const = default;
+  };
+
   std::optional<Program> attempt();
+  int fixed(Fixed f);
+  std::int64_t axis_size(int axis) const;
+  std::optional<Mapping> sliced(const Step& step, const std::vector<std::int64_t>& sizes,
+                                const Mapping& mapping);
   std::vector<int> new_axes(const std::vector<std::int64_t>& factors, int home);
   bool store_outputs(std::size_t main, const Mapping& mapping);
   bool store_effect(const Mapping& mapping);
@@ -160,6 +173,7 @@ class Builder {
   Program program_;
   std::vector<int> axis_home_;  ///< by axis: index into factors_, or -1 - index into row_factors_
   std::vector<int> axis_rank_;  ///< by axis: position among the factors of its dimension
+  std::vector<Fixed> fixed_;    ///< by -1 - axis
   std::vector<int> reduced_;    ///< axes that reductions run along, once known
   std::map<std::pair<std::int32_t, Mapping>, int> memo_;
   std::map<std::int32_t, Mapping> seen_;  ///< a mapping under which each value was needed

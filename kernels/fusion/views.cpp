@@ -54,6 +54,22 @@ std::vector<std::size_t> permutation(const Step& step, std::size_t rank) {
 
 }  // namespace
 
+std::int64_t Builder::axis_size(int axis) const {
+  return axis < 0 ? fixed_[static_cast<std::size_t>(-1 - axis)].size
+                  : program_.axes[static_cast<std::size_t>(axis)];
+}
+
+int Builder::fixed(Fixed f) {
+  const auto known = std::find(fixed_.begin(), fixed_.end(), f);
+  const auto index = static_cast<int>(known - fixed_.begin());
+  if (known == fixed_.end()) fixed_.push_back(f);
+  return -1 - index;
+}
+
+bool Builder::is_part(const std::vector<int>& axes) noexcept {
+  return std::any_of(axes.begin(), axes.end(), [](int a) { return a < 0; });
+}
+
 int Builder::view_node(const Step& step, const Mapping& mapping) {
   if (step.args.empty() || !step.args[0].is_tensor()) return fail(step.op + " in a fusion");
   const std::int32_t from = step.args[0].tensors.front();
@@ -68,6 +84,10 @@ int Builder::view_node(const Step& step, const Mapping& mapping) {
     if (contains(kIdentities, step.op) || sliced || step.op == "aten.expand.default") {
       return value(from, mapping);
     }
+  }
+  if (step.op == "aten.slice.Tensor") {
+    const auto m = sliced(step, sizes, mapping);
+    return m ? value(from, *m) : fail("a slice that is no equal piece");
   }
   if (step.op == "aten.expand.default" || step.op == "aten.broadcast_to.default" ||
       step.op == "aten.expand_as.default") {
@@ -106,10 +126,14 @@ std::optional<Mapping> Builder::reshaped(const Mapping& mapping,
         return std::nullopt;
       }
       const int axis = flat[next++];
-      const std::int64_t size = program_.axes[static_cast<std::size_t>(axis)];
+      const std::int64_t size = axis_size(axis);
       const std::int64_t wants = sizes[d] / have;
       if (sizes[d] % have != 0 || (size > wants && size % wants != 0)) {
         fail("a reshape that cuts across dimensions");
+        return std::nullopt;
+      }
+      if (size > wants && axis < 0) {
+        fail("a reshape of a slice");
         return std::nullopt;
       }
       if (size > wants) {
@@ -120,6 +144,27 @@ std::optional<Mapping> Builder::reshaped(const Mapping& mapping,
       m[d].push_back(axis);
     }
   }
+  return m;
+}
+
+/// One of the equal pieces of a dimension: a fixed place along an axis that counts them.
+std::optional<Mapping> Builder::sliced(const Step& step, const std::vector<std::int64_t>& sizes,
+                                       const Mapping& mapping) {
+  if (step.args.size() < 3) return std::nullopt;
+  const auto* stride =
+      step.args.size() > 4 ? std::get_if<std::int64_t>(&step.args[4].scalar) : nullptr;
+  if (stride != nullptr && *stride != 1) return std::nullopt;
+  const auto* dim = std::get_if<std::int64_t>(&step.args[1].scalar);
+  const auto* start = std::get_if<std::int64_t>(&step.args[2].scalar);  // none: 0
+  const std::vector<std::int64_t>& to = step.output.sizes;
+  if (dim == nullptr || to.size() != sizes.size()) return std::nullopt;
+  const auto d =
+      static_cast<std::size_t>(*dim < 0 ? *dim + static_cast<std::int64_t>(sizes.size()) : *dim);
+  const std::int64_t given = start != nullptr ? *start : 0;
+  const std::int64_t first = given < 0 ? given + sizes[d] : given;
+  if (sizes[d] % to[d] != 0 || first % to[d] != 0 || first + to[d] > sizes[d]) return std::nullopt;
+  Mapping m = mapping;
+  if (sizes[d] != to[d]) m[d].insert(m[d].begin(), fixed({sizes[d] / to[d], first / to[d]}));
   return m;
 }
 

@@ -33,11 +33,20 @@ int expand(Builder& b, const Step& step, const Mapping& mapping) {
   for (std::size_t d = mapping.size() - shape->size(); d < mapping.size(); ++d) {
     axes.insert(axes.end(), mapping[d].begin(), mapping[d].end());
   }
+  // Whoever looks at part of a row still divides by the norm of all of it.
+  Mapping whole = mapping;
+  if (Builder::is_part(axes)) {
+    if (shape->size() != 1) return b.fail("part of a normalised block");
+    const Mapping rows(mapping.begin(), mapping.end() - 1);
+    axes = b.reduction_axes({shape->front()}, rows);
+    whole.back() = axes;
+  }
   const int count = b.number(static_cast<double>(b.size_of(axes)), type);
   const int eps =
       b.number(fusion::real(step.arg(3, "eps"), default_epsilon(step.output.dtype)), type);
   const int x = b.compute(type, type, "x0", {b.operand(step.args[0], mapping, type)});
-  const int square = b.compute(type, type, "x0 * x0", {x});
+  const int all = b.compute(type, type, "x0", {b.operand(step.args[0], whole, type)});
+  const int square = b.compute(type, type, "x0 * x0", {all});
   const int scale = b.compute(type, type, wide ? "rsqrt(x0 / x1 + x2)" : "rsqrtf(x0 / x1 + x2)",
                               {b.reduce(ReduceKind::kSum, square, axes), count, eps});
   const int y = b.compute(type, type, "x0 * x1", {x, scale});

@@ -9,6 +9,7 @@
 #include "capture/ir/text.h"
 #include "capture/passes/pass.h"
 #include "capture/trace/constant_evaluator.h"
+#include "capture/trace/pipeline.h"
 #include "capture/trace/tracer.h"
 
 namespace monograph::inspect {
@@ -105,14 +106,10 @@ void shrink(Finding& finding, const Subject& failing, const Check& check,
   if (const auto problem = check(finding.reproducer)) finding.message = *problem;
 }
 
-const std::vector<std::string>& pipeline_of(const Options& options) {
-  return options.passes.empty() ? passes::default_pipeline() : options.passes;
-}
-
 /// The first pass whose result differs from `expected`, with what went into it.
 std::optional<Finding> find_pass(Subject& current, const Options& options, const Tensors& expected,
                                  const BisectSettings& settings) {
-  const auto& names = pipeline_of(options);
+  const auto& names = trace::pipeline_of(options, current.graph);
   for (std::size_t i = 0; i < names.size(); ++i) {
     Subject before = copy_of(current);
     const auto problem = thrown_or([&] {

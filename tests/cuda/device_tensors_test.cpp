@@ -143,6 +143,54 @@ TEST_P(DeviceTensors, FewReadersArePatchedAndManyAreStaged) {
   }
 }
 
+/// out0 = 21 (x + y), by six nodes that read x and six that read y.
+constexpr int kReaders = 6;
+std::string two_sums() {
+  std::string s = "graph sums {\n";
+  for (const char* in : {"x", "y"}) {
+    s += std::string("  %") + in + " : f32[100]{device=cuda:0} = placeholder[target=" + in + "]\n";
+  }
+  const std::string result = " : f32[100]{device=cuda:0} = call_function[target=aten.";
+  std::string last;
+  for (int i = 0; i < 2 * kReaders; ++i) {
+    const std::string n = std::to_string(i);
+    s += "  %r" + n + result + "mul.Tensor](args = (%" + (i < kReaders ? "x" : "y") + ", " +
+         std::to_string(i % kReaders + 1) + ".0), kwargs = {})\n";
+    if (i > 0) {
+      s += "  %s" + n + result + "add.Tensor](args = (%" + last + ", %r" + n +
+           "), kwargs = {alpha: 1})\n";
+    }
+    last = (i > 0 ? "s" : "r") + n;
+  }
+  return s + "  return (%" + last + ",)\n}";
+}
+
+TEST_P(DeviceTensors, SeveralStagedInputsAreCopiedByOneLaunch) {
+  Executable e = Executable::build(Program::parse(two_sums(), {}), cuda_options(GetParam()));
+  const std::string nodes = e.dump("graph_nodes");
+  if (GetParam() == GraphMode::kFull) {
+    EXPECT_THAT(nodes, HasSubstr("%inputs: "));
+    EXPECT_THAT(nodes, testing::Not(HasSubstr("memcpy")));
+  }
+  const auto patches = [] { return calls("cuGraphExecKernelNodeSetParams"); };
+  std::vector<at::Tensor> outputs{out->tensor(100)};
+  std::vector<float> values;
+  for (int i = 0; i < 100; ++i) values.push_back(static_cast<float>(i) * 0.5F);
+  e.replay({a->tensor(100), a->tensor(100)}, outputs);
+  expect(42);
+  const auto before = patches();
+  e.replay({a->tensor(100), b->tensor(100, 4)}, outputs);
+  expect(0);
+  e.replay({b->tensor(100, 4), b->tensor(100, 4)}, outputs);
+  expect(-42);
+  if (GetParam() == GraphMode::kFull) EXPECT_EQ(patches() - before, 2u);
+  // Callers' tensors need be aligned no better than their elements.
+  a->fill(values, 3);
+  e.replay({a->tensor(100, 3), b->tensor(100, 4)}, outputs);
+  expect(0);
+  EXPECT_EQ(a->read(100, 3)[99], 49.5F) << "inputs are never written";
+}
+
 TEST_P(DeviceTensors, MisalignedTensorsGoThroughABuffer) {
   Executable e = Executable::build(Program::parse(sums(2), {}), cuda_options(GetParam()));
   std::vector<float> values;

@@ -10,6 +10,7 @@
 
 #include "capture/ir/text.h"
 #include "capture/passes/pass.h"
+#include "kernels/compile/compiler.h"
 #include "kernels/registry.h"
 #include "runtime/cuda/backend/convert_call.h"
 
@@ -35,6 +36,7 @@ class TypesOnly final : public passes::ConstantEvaluator {
 struct Lowered {
   int launches = 0;
   std::map<std::string, int> kernels;
+  std::map<std::string, kernels::Instance> distinct;  ///< by source text
   std::string refused;  ///< operator and reason of each launch without a kernel
 };
 
@@ -56,12 +58,14 @@ Lowered lower(const std::string& model) {
         call ? kernels::select(call->call, kernels::Target{}) : kernels::Match::no(why);
     if (match.instance) {
       ++out.kernels[match.instance->kernel];
+      out.distinct.emplace(match.instance->text, *match.instance);
     } else {
       out.refused += node->target() + ": " + match.reason + "\n";
     }
   }
   for (const auto& [name, count] : out.kernels) std::printf("%4d %s\n", count, name.c_str());
-  std::printf("%4d launches\n%s", out.launches, out.refused.c_str());
+  std::printf("%4d launches of %zu distinct kernels\n%s", out.launches, out.distinct.size(),
+              out.refused.c_str());
   return out;
 }
 
@@ -74,7 +78,26 @@ TEST(Models, ADecodingStepOfLlamaRunsOnOurKernelsAlone) {
 }
 
 TEST(Models, ADecodingStepOfQwenRunsOnOurKernelsAlone) {
-  EXPECT_EQ(lower("qwen3_0_6b").refused, "");
+  const Lowered l = lower("qwen3_0_6b");  // two layers
+  EXPECT_EQ(l.refused, "");
+  EXPECT_LE(l.launches, 2 * 6 + 4);
+}
+
+/// The layers of a model share their kernels, so that of two layers is what the whole model takes.
+TEST(Models, TheKernelsOfLlamaAreFewAndDontSpill) {
+  const Lowered l = lower("llama_1b");
+  EXPECT_LE(l.distinct.size(), 40u);
+  const kernels::Compiler compiler("none", 1);
+  double milliseconds = 0;
+  for (const auto& [text, instance] : l.distinct) {
+    const kernels::Compiled c = compiler.compile(instance, "sm_90");
+    std::printf("%7.1f ms %4d registers  %s\n", c.milliseconds, c.resources.registers,
+                instance.entry.c_str());
+    EXPECT_EQ(c.resources.spill_stores + c.resources.spill_loads, 0) << text;
+    EXPECT_LE(c.resources.registers, instance.register_budget) << text;
+    milliseconds += c.milliseconds;
+  }
+  std::printf("%7.1f ms a kernel\n", milliseconds / static_cast<double>(l.distinct.size()));
 }
 
 TEST(Models, AnEncoderLeavesOnlyItsProductsToTheLibrary) {

@@ -131,6 +131,40 @@ TEST(Attention, HeadsInGroups) {
   })"));
 }
 
+TEST(Attention, WholeFromTheStartTakesHeadsUnrepeated) {
+  EXPECT_TRUE(transforms_within(kTolerance, kPass, R"(graph g {
+    %q : f32[1,4,3,2] = placeholder[target=q]
+    %k : f32[1,2,5,2] = placeholder[target=k]
+    %v : f32[1,2,5,2] = placeholder[target=v]
+    %ku : f32[1,2,1,5,2]{alias=%k} = call_function[target=aten.unsqueeze.default](args = (%k, 2), kwargs = {})
+    %ke : f32[1,2,2,5,2]{strides=[20,10,0,2,1], alias=%k} = call_function[target=aten.expand.default](args = (%ku, [1, 2, 2, 5, 2]), kwargs = {})
+    %kc : f32[1,2,2,5,2] = call_function[target=aten.clone.default](args = (%ke,), kwargs = {memory_format: torch.contiguous_format})
+    %k4 : f32[1,4,5,2]{alias=%kc} = call_function[target=aten._unsafe_view.default](args = (%kc, [1, 4, 5, 2]), kwargs = {})
+    %vu : f32[1,2,1,5,2]{alias=%v} = call_function[target=aten.unsqueeze.default](args = (%v, 2), kwargs = {})
+    %ve : f32[1,2,2,5,2]{strides=[20,10,0,2,1], alias=%v} = call_function[target=aten.expand.default](args = (%vu, [1, 2, 2, 5, 2]), kwargs = {})
+    %vc : f32[1,2,2,5,2] = call_function[target=aten.clone.default](args = (%ve,), kwargs = {memory_format: torch.contiguous_format})
+    %v4 : f32[1,4,5,2]{alias=%vc} = call_function[target=aten._unsafe_view.default](args = (%vc, [1, 4, 5, 2]), kwargs = {})
+    // CHECK-NOT: clone
+    // CHECK: (%q, %select, %select_1), kwargs = {scale: 0.125, enable_gqa: True})
+    %o : f32[1,4,3,2] = call_function[target=aten.scaled_dot_product_attention.default](args = (%q, %k4, %v4), kwargs = {scale: 0.125})
+    return (%o,)
+  })"));
+}
+
+TEST(Attention, WholeAttentionWhoseValuesAloneAreRepeatedStays) {
+  EXPECT_TRUE(unchanged({"attention", "dead_code"}, R"(graph g {
+    %q : f32[1,4,3,2] = placeholder[target=q]
+    %k : f32[1,4,5,2] = placeholder[target=k]
+    %v : f32[1,2,5,2] = placeholder[target=v]
+    %vu : f32[1,2,1,5,2]{alias=%v} = call_function[target=aten.unsqueeze.default](args = (%v, 2), kwargs = {})
+    %ve : f32[1,2,2,5,2]{strides=[20,10,0,2,1], alias=%v} = call_function[target=aten.expand.default](args = (%vu, [1, 2, 2, 5, 2]), kwargs = {})
+    %vc : f32[1,2,2,5,2] = call_function[target=aten.clone.default](args = (%ve,), kwargs = {memory_format: torch.contiguous_format})
+    %v4 : f32[1,4,5,2]{alias=%vc} = call_function[target=aten._unsafe_view.default](args = (%vc, [1, 4, 5, 2]), kwargs = {})
+    %o : f32[1,4,3,2] = call_function[target=aten.scaled_dot_product_attention.default](args = (%q, %k, %v4), kwargs = {})
+    return (%o,)
+  })"));
+}
+
 TEST(Attention, NotWithoutAllThatBelongsToIt) {
   // The probabilities are an output; the mask is added before the scale; the softmax is over rows.
   const std::vector<std::string> pass{"attention"};

@@ -1,4 +1,5 @@
-// fuse_attention, fuse_linear, fuse_reductions, fuse_pointwise, and what fusions look like.
+// fuse_attention, fuse_heads, fuse_linear, fuse_reductions, fuse_pointwise, and what fusions look
+// like.
 #include <string>
 
 #include "tests/passes/filecheck.h"
@@ -7,6 +8,7 @@ namespace monograph::passes::testing {
 namespace {
 
 const std::vector<std::string> kLinear{"fuse_linear"};
+const std::vector<std::string> kHeads{"fuse_heads"};
 const std::vector<std::string> kReductions{"fuse_reductions"};
 const std::vector<std::string> kPointwise{"fuse_pointwise"};
 
@@ -256,6 +258,73 @@ TEST(Fusion, NotesSayWhatAndWhy) {
     return (%r,)
   })"),
             "%linear_relu = %y + %r: 1.50 -> 0.75 us, 2 -> 1 launches");
+}
+
+/// Queries and keys of one position, normalised and turned; keys and values go to caches.
+std::string heads(const std::string& checks, const std::string& more) {
+  const auto turned = [](const std::string& n, const std::string& sizes, const std::string& half) {
+    const auto call = [&](const std::string& name, const std::string& type, const std::string& op,
+                          const std::string& args) {
+      return "    %" + name + n + " : f32[" + type + " = call_function[target=aten." + op +
+             "](args = (" + args + "), kwargs = {})\n";
+    };
+    return call("n", sizes + "]", "rms_norm.default", "%" + n + ", [4], %w, 1e-06") +
+           call("a", sizes + "]", "mul.Tensor", "%n" + n + ", %cos") +
+           call("h",
+                half + "]{strides=[" + (n == "q" ? "8" : "4") + ",4,4,1], offset=2, alias=%n" + n +
+                    "}",
+                "slice.Tensor", "%n" + n + ", -1, 2, 4") +
+           call("l", half + "]{strides=[" + (n == "q" ? "8" : "4") + ",4,4,1], alias=%n" + n + "}",
+                "slice.Tensor", "%n" + n + ", -1, 0, 2") +
+           call("m", half + "]", "neg.default", "%h" + n) +
+           call("c", sizes + "]", "cat.default", "[%m" + n + ", %l" + n + "], -1") +
+           call("b", sizes + "]", "mul.Tensor", "%c" + n + ", %sin") +
+           call("t", sizes + "]", "add.Tensor", "%a" + n + ", %b" + n);
+  };
+  return R"(graph g {
+    %x : f32[1,8] = placeholder[target=x]
+    %cos : f32[1,1,1,4] = placeholder[target=cos]
+    %sin : f32[1,1,1,4] = placeholder[target=sin]
+    %at : i64[1] = placeholder[target=at]
+    %w : f32[4] = get_attr[target=w, kind=parameter]
+    %p : f32[16,8] = get_attr[target=p, kind=parameter]
+    %kc : f32[1,1,6,4] = get_attr[target=kc, kind=state]
+    %vc : f32[1,1,6,4] = get_attr[target=vc, kind=state]
+    %y : f32[1,16] = call_function[target=aten.linear.default](args = (%x, %p), kwargs = {})
+    %q : f32[1,2,1,4]{strides=[16,4,4,1], alias=%y} = call_function[target=aten.as_strided.default](args = (%y, [1, 2, 1, 4], [16, 4, 4, 1], 0), kwargs = {})
+    %k : f32[1,1,1,4]{strides=[16,4,4,1], offset=8, alias=%y} = call_function[target=aten.as_strided.default](args = (%y, [1, 1, 1, 4], [16, 4, 4, 1], 8), kwargs = {})
+    %v : f32[1,1,1,4]{strides=[16,4,4,1], offset=12, alias=%y} = call_function[target=aten.as_strided.default](args = (%y, [1, 1, 1, 4], [16, 4, 4, 1], 12), kwargs = {})
+)" + checks +
+         turned("q", "1,2,1,4", "1,2,1,2") + turned("k", "1,1,1,4", "1,1,1,2") + more + R"(
+    %kw : f32[1,1,6,4]{alias=%kc} = call_function[target=aten.index_copy_.default, writes=(%kc,)](args = (%kc, 2, %at, %tk), kwargs = {})
+    %vw : f32[1,1,6,4]{alias=%vc} = call_function[target=aten.index_copy_.default, writes=(%vc,)](args = (%vc, 2, %at, %v), kwargs = {})
+    %o : f32[1,2,1,4] = call_function[target=aten.scaled_dot_product_attention.default](args = (%tq, %kw, %vw), kwargs = {enable_gqa: True})
+    return (%o,)
+  })";
+}
+
+TEST(FuseHeads, NormsRotaryEmbeddingAndCachesAreOneLaunch) {
+  EXPECT_TRUE(transforms(kHeads, heads(R"(
+    // CHECK: [target=fusion.rms_norm_
+    // CHECK-SAME: writes=(%kc, %vc)]
+    // CHECK-NOT: rms_norm.default
+    // CHECK: [target=aten.scaled_dot_product_attention.default]
+    // CHECK: return
+)",
+                                       "")));
+}
+
+TEST(FuseHeads, NotIfAnybodyElseWantsTheNorm) {
+  // The keys' norm is looked at by another call, so keys stay apart; queries and values go
+  // together.
+  EXPECT_TRUE(transforms(kHeads, heads(R"(
+    // CHECK: [target=aten.rms_norm.default](args = (%k, [4], %w, 1e-06)
+    // CHECK: return
+)",
+                                       R"(
+    %z : f32[1,1,1,4] = call_function[target=aten.opaque_read.default](args = (%nk,), kwargs = {})
+    %u : f32[1,1,6,4]{alias=%kc} = call_function[target=aten.index_copy_.default, writes=(%kc,)](args = (%kc, 2, %at, %z), kwargs = {})
+)")));
 }
 
 }  // namespace

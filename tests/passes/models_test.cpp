@@ -86,10 +86,10 @@ TEST_P(Llama, LayerInSixLaunchesAndStepInAHundred) {
 INSTANTIATE_TEST_SUITE_P(Models, Llama, ::testing::Values("llama_1b", "llama_1b_explicit"),
                          [](const auto& test) { return test.param; });
 
-TEST(Models, QwenLayer) {
+TEST(Models, QwenLayerInSixLaunches) {
   const Optimised o = optimise("qwen3_0_6b", fused_pipeline());
   const std::vector<std::string> layer = launches(o.graph, "model.layers.1");
-  EXPECT_LE(layer.size(), 8U) << fmt::format("{}\n{}", fmt::join(layer, "\n"), o.notes);
+  EXPECT_LE(layer.size(), 6U) << fmt::format("{}\n{}", fmt::join(layer, "\n"), o.notes);
 }
 
 class Bert : public ::testing::TestWithParam<std::string> {};
@@ -118,15 +118,18 @@ TEST(Models, PredictedTimeNeverRises) {
     AgreeableEvaluator evaluator;
     PassContext context{&evaluator};
     for (const ir::Rates& rates : {ir::Rates::h200(), ir::Rates::h100()}) {
-      double before = ir::predicted_us(graph, rates);
+      const double as_traced = ir::predicted_us(graph, rates);
+      double before = as_traced;
       for (const std::string& pass : fused_pipeline()) {
         run_passes(graph, {pass}, context);
         const double after = ir::predicted_us(graph, rates);
+        // Others prepare: what attention makes of a mask is folded only later.
         if (pass.starts_with("fuse_")) {
           EXPECT_LE(after, before) << name << " " << pass;
         }
         before = after;
       }
+      EXPECT_LE(before, as_traced) << name;
     }
   }
 }

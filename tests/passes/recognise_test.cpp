@@ -1,4 +1,4 @@
-// rms_norm, fold_batch_norm, pack_linears.
+// rms_norm, outer_products, fold_batch_norm, pack_linears.
 #include <string>
 
 #include "tests/passes/filecheck.h"
@@ -40,6 +40,25 @@ TEST(RmsNorm, WithoutWeight) {
     // CHECK: %rms_norm : f32[2,4] = call_function[target=aten.rms_norm.default](args = (%x, [4], None, 0.25)
     %n : f32[2,4] = call_function[target=aten.mul.Tensor](args = (%r, %x), kwargs = {})
     return (%n,)
+  })"));
+}
+
+TEST(OuterProducts, OfSingleElementsArePointwise) {
+  EXPECT_TRUE(transforms_within(kTolerance, {"outer_products"}, R"(graph g {
+    %x : f32[2,3,1] = placeholder[target=x]
+    %p : f32[2,1,5] = placeholder[target=p]
+    // CHECK: %f : f32[2,3,5] = call_function[target=aten.mul.Tensor](args = (%x, %p), kwargs = {})
+    %f : f32[2,3,5] = call_function[target=aten.bmm.default](args = (%x, %p), kwargs = {})
+    return (%f,)
+  })"));
+}
+
+TEST(OuterProducts, SumsStayProducts) {
+  EXPECT_TRUE(unchanged({"outer_products"}, R"(graph g {
+    %x : f32[2,3,2] = placeholder[target=x]
+    %p : f32[2,2,5] = placeholder[target=p]
+    %f : f32[2,3,5] = call_function[target=aten.bmm.default](args = (%x, %p), kwargs = {})
+    return (%f,)
   })"));
 }
 

@@ -104,4 +104,30 @@ __device__ __forceinline__ V column_reduce(V v, Op op, V* part) {
   return v;
 }
 
+/// True, in every thread of the block, for the last of `blocks` blocks to come here, which sees
+/// what the others wrote before they did. The ticket is zero before the launch and after it.
+__device__ __forceinline__ bool is_last_block(unsigned* ticket, unsigned blocks) {
+  __shared__ unsigned is_last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    is_last = atomicAdd(ticket, 1u) == blocks - 1 ? 1u : 0u;
+    if (is_last != 0) *ticket = 0;
+  }
+  __syncthreads();
+  if (is_last == 0) return false;
+  __threadfence();
+  return true;
+}
+
+/// What another block of the launch wrote.
+template <class T>
+__device__ __forceinline__ T load_share(const T* p) {
+  return load_coherent(p);
+}
+template <class T>
+__device__ __forceinline__ Place<T> load_share(const Place<T>* p) {
+  return {load_coherent(&p->value), load_coherent(&p->index)};
+}
+
 }  // namespace mg

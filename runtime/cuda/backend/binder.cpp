@@ -94,6 +94,7 @@ class Binder {
 
   Bound bind() {
     for (const lower::Launch& launch : planned_.lowered.launches) bind_launch(launch);
+    batch_inputs();
     load_kernels();
     add_staging();
     bound_.instances = std::move(instances_);
@@ -144,13 +145,18 @@ class Binder {
     instances_.push_back(std::move(instance));
   }
 
-  KernelWork kernel_work(const lower::Launch& launch, const KernelCall& call,
-                         const kernels::Instance& instance) {
+  KernelWork geometry_of(const kernels::Instance& instance) const {
     KernelWork k;
     k.grid = instance.geometry.grid;
     k.block = instance.geometry.block;
     k.dynamic_shared_bytes = instance.geometry.dynamic_shared_bytes;
     k.programmatic = instance.geometry.programmatic && session_.target().has_programmatic_launch;
+    return k;
+  }
+
+  KernelWork kernel_work(const lower::Launch& launch, const KernelCall& call,
+                         const kernels::Instance& instance) {
+    KernelWork k = geometry_of(instance);
     CUdeviceptr state = 0;
     if (instance.state_bytes > 0) state = zeroed(static_cast<std::size_t>(instance.state_bytes));
     for (const kernels::Param& p : instance.params) {
@@ -251,8 +257,10 @@ class Binder {
   void load_kernels() {
     std::vector<const kernels::Instance*> wanted;
     for (const kernels::Instance& i : instances_) wanted.push_back(&i);
+    std::vector<std::string> nodes;
+    for (const Pending& p : pending_) nodes.push_back(bound_.works[p.work].node);
     const std::vector<kernels::Compiled> compiled =
-        session_.compiler().compile(wanted, session_.target().arch);
+        session_.compiler().compile(wanted, session_.target().arch, nodes);
     std::map<std::vector<std::byte>, std::size_t> loaded;  // image -> library
     for (const Pending& p : pending_) {
       const kernels::Compiled& c = compiled[p.instance];
@@ -265,9 +273,55 @@ class Binder {
       if (work.dynamic_shared_bytes > kDefaultShared) {
         work.kernel.allow_dynamic_shared(work.dynamic_shared_bytes);
       }
-      bound_.launches[static_cast<std::size_t>(bound_.works[p.work].launch)].resources =
-          c.resources;
+      const plan::LaunchId launch = bound_.works[p.work].launch;
+      if (launch >= 0) bound_.launches[static_cast<std::size_t>(launch)].resources = c.resources;
     }
+  }
+
+  /// Small inputs that need copying, if there are several: one launch for all of them, which stands
+  /// last among the works until `add_staging` puts it in front.
+  void batch_inputs() {
+    constexpr std::int64_t kSmall = 64 << 10;  // bytes beyond which a copy engine is worth a node
+    kernels::Call call;
+    call.op = "monograph.batched_copy";
+    std::vector<const plan::Buffer*> buffers;
+    for (const plan::Buffer& b : planned_.plan.problem.buffers) {
+      if (b.kind != plan::BufferKind::kInput || !staged(b)) continue;
+      const std::int64_t bytes = memory_.inputs[static_cast<std::size_t>(b.slot)].bytes;
+      if (bytes > kSmall) continue;
+      // Callers' tensors are aligned as their elements are, no better.
+      const ir::Node& node = *planned_.lowered.inputs[static_cast<std::size_t>(b.slot)];
+      const kernels::TensorDesc from = as_units(bytes, ir::itemsize(node.type().dtype));
+      call.inputs.push_back(from);
+      call.outputs.push_back(from);
+      buffers.push_back(&b);
+    }
+    if (buffers.size() < 2) return;
+    kernels::Match match = kernels::select(call, session_.target());
+    if (!match.instance) return;
+    Work work{-1, "inputs", EmptyWork{}};
+    KernelWork k = geometry_of(*match.instance);
+    for (const kernels::Param& p : match.instance->params) {
+      const plan::Buffer& b = *buffers[static_cast<std::size_t>(p.index)];
+      const Port& port = memory_.inputs[static_cast<std::size_t>(b.slot)];
+      k.params.push_back(p.kind == kernels::Param::Kind::kInput ? Address::input(b.slot, 0)
+                                                                : Address::fixed(port.fixed));
+    }
+    work.what = std::move(k);
+    pending_.push_back({bound_.works.size(), instances_.size()});
+    instances_.push_back(std::move(*match.instance));
+    bound_.works.push_back(std::move(work));
+    for (const plan::Buffer* b : buffers) batched_.push_back(b->id);
+  }
+
+  /// `bytes` as elements of `size` bytes at most, of a type that copies don't interpret.
+  static kernels::TensorDesc as_units(std::int64_t bytes, std::int64_t size) {
+    using kernels::DType;
+    const DType dtype = size >= 8   ? DType::kI64
+                        : size == 4 ? DType::kI32
+                        : size == 2 ? DType::kI16
+                                    : DType::kU8;
+    return {dtype, {bytes / kernels::itemsize(dtype)}, {1}, kernels::itemsize(dtype)};
   }
 
   /// Copies between the caller's memory and staged ports, before and after the launches.
@@ -276,8 +330,13 @@ class Binder {
     std::vector<Work> last;
     std::vector<std::pair<std::size_t, plan::BufferId>> in;   // index in `first`, buffer
     std::vector<std::pair<std::size_t, plan::BufferId>> out;  // index in `last`, buffer
+    if (!batched_.empty()) {
+      first.push_back(std::move(bound_.works.back()));
+      bound_.works.pop_back();
+      for (const plan::BufferId b : batched_) in.emplace_back(0, b);
+    }
     for (const plan::Buffer& b : planned_.plan.problem.buffers) {
-      if (!staged(b)) continue;
+      if (!staged(b) || std::ranges::find(batched_, b.id) != batched_.end()) continue;
       const bool is_input = b.kind == plan::BufferKind::kInput;
       const Port& port =
           (is_input ? memory_.inputs : memory_.outputs)[static_cast<std::size_t>(b.slot)];
@@ -341,6 +400,7 @@ class Binder {
   Bound bound_;
   std::vector<kernels::Instance> instances_;
   std::vector<Pending> pending_;
+  std::vector<plan::BufferId> batched_;  // inputs that one launch copies
 };
 
 /// Launches that touch each buffer, and whether a library call is among them.

@@ -10,10 +10,13 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <mutex>
+#include <optional>
 
 #include "kernels/compile/compiler.h"
 #include "kernels/compile/digest.h"
 #include "kernels/compile/source.h"
+#include "kernels/registry.h"
 
 namespace monograph::vgpu {
 namespace {
@@ -59,7 +62,49 @@ std::string quoted(const std::string& text) {
   return s + "'";
 }
 
+bool is_set(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && *value != '\0';
+}
+
+/// The kernels' own headers, parsed once for all images of this process: most of what compiling one
+/// costs.
+class Headers {
+ public:
+  /// Compiler options that use them; none before the third image, for which they'd not pay yet, and
+  /// none for images that are compiled in other ways.
+  std::string options() {
+    if (is_set("VGPU_RACES") || is_set("VGPU_DEFINES")) return {};
+    const std::lock_guard lock(mutex_);
+    constexpr int kFew = 2;
+    if (++images_ <= kFew) return {};
+    if (!directory_) make();
+    return works_ ? " -include " + quoted(path().string()) : std::string();
+  }
+
+ private:
+  fs::path path() const { return directory_->path() / "kernels.h"; }
+  void make() {
+    directory_.emplace();
+    std::string text;
+    for (const std::string& name : kernels::embedded_names()) {
+      if (name.ends_with(".cuh")) text += "#include \"" + name + "\"\n";
+    }
+    write(path(), text);
+    const std::string command =
+        fmt::format("sh {} {} {} > /dev/null 2>&1", quoted(VGPU_COMPILE_IMAGE),
+                    quoted(path().string()), quoted(path().string() + ".gch"));
+    works_ = std::system(command.c_str()) == 0;  // NOLINT(cert-env33-c): a test tool
+  }
+
+  std::mutex mutex_;
+  int images_ = 0;
+  bool works_ = false;
+  std::optional<TemporaryDirectory> directory_;
+};
+
 kernels::Compiled compile(const kernels::Instance& instance, const std::string&) {
+  static Headers headers;
   const auto start = std::chrono::steady_clock::now();
   const TemporaryDirectory directory;
   const kernels::SourceSet set = kernels::source_set(instance);
@@ -71,6 +116,7 @@ kernels::Compiled compile(const kernels::Instance& instance, const std::string&)
   for (const auto& [name, value] : instance.constants) {
     command += " " + quoted("-D" + name + "=" + value);
   }
+  command += headers.options();
   // Mutants of kernels, for tests that see whether they are found out.
   if (const char* more = std::getenv("VGPU_DEFINES")) command += std::string(" ") + more;
   command += " > " + quoted((directory.path() / "log").string()) + " 2>&1";

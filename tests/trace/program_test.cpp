@@ -161,6 +161,23 @@ TEST(ProgramTest, UnknownPassIsFoundBeforeForwardRuns) {
   EXPECT_FALSE(ran);
 }
 
+TEST(ProgramTest, PassesFollowTheBackEnd) {
+  const Module module = function([](const Tensors& in) { return Tensors{(in[0] + 1).sin() * 2}; });
+  const auto text = [&module](const std::string& backend, std::vector<std::string> passes) {
+    Options options;
+    options.backend = backend;
+    options.passes = std::move(passes);
+    auto traced = Program::trace(module, {at::randn({2, 3})}, options);
+    return std::get<Program>(traced).text();
+  };
+  EXPECT_THAT(text("cuda", {}), HasSubstr("fusion.add_sin_mul"));
+  EXPECT_THAT(text("host", {"fused"}), HasSubstr("fusion.add_sin_mul"));
+  for (const std::string& plain :
+       {text("host", {}), text("auto", {}), text("cuda", {"dead_code"})}) {
+    EXPECT_THAT(plain, ::testing::Not(HasSubstr("fusion.")));
+  }
+}
+
 TEST(ProgramTest, DumpWritesStagesScriptAndWeights) {
   const Program program = trace_or_fail(affine(), {at::randn({3, 4})});
   const Folder folder("dump");

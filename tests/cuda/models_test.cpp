@@ -34,8 +34,11 @@ bench::BertConfig small_bert(bench::Attention attention) {
   return c;
 }
 
-Program trace(const Module& module, const Tensors& inputs) {
-  auto traced = Program::trace(module, inputs, {});
+/// With the passes of the host, or those of the device.
+Program trace(const Module& module, const Tensors& inputs, const char* passes_of = "host") {
+  Options options;
+  options.backend = passes_of;
+  auto traced = Program::trace(module, inputs, options);
   if (auto* rejection = std::get_if<Rejection>(&traced)) {
     throw std::runtime_error(rejection->to_string());
   }
@@ -48,18 +51,20 @@ Tensors tokens(std::int64_t rows, std::int64_t length) {
   return {at::randint(100, {rows, length}), mask};
 }
 
-Program bert(bench::Attention attention, const Tensors& inputs) {
+Program bert(bench::Attention attention, const Tensors& inputs, const char* passes_of = "host") {
   bench::BertSentenceEncoder model(small_bert(attention));
   model->eval();
   for (auto& p : model->parameters()) p.requires_grad_(false);
-  return trace(make_module<2>(model, {"input_ids", "attention_mask"}), inputs);
+  return trace(make_module<2>(model, {"input_ids", "attention_mask"}), inputs, passes_of);
 }
 
 TEST(Models, BertInAllOrders) {
   for (const auto attention : {bench::Attention::kFused, bench::Attention::kExplicit}) {
     for (const std::int64_t rows : {1, 3}) {
-      const Program program = bert(attention, tokens(rows, 8));
-      expect_same_in_all_orders(program, {tokens(rows, 8), tokens(rows, 8)});
+      for (const char* passes_of : {"host", "cuda"}) {
+        const Program program = bert(attention, tokens(rows, 8), passes_of);
+        expect_same_in_all_orders(program, {tokens(rows, 8), tokens(rows, 8)});
+      }
     }
   }
 }
@@ -67,8 +72,10 @@ TEST(Models, BertInAllOrders) {
 TEST(Models, MlpInAllOrders) {
   const bench::Mlp model(4, 48);
   for (const std::int64_t rows : {1, 5}) {
-    const Program program = trace(make_module<1>(model), {at::randn({rows, 48})});
-    expect_same_in_all_orders(program, {{at::randn({rows, 48})}, {at::randn({rows, 48})}});
+    for (const char* passes_of : {"host", "cuda"}) {
+      const Program program = trace(make_module<1>(model), {at::randn({rows, 48})}, passes_of);
+      expect_same_in_all_orders(program, {{at::randn({rows, 48})}, {at::randn({rows, 48})}});
+    }
   }
 }
 
@@ -253,6 +260,7 @@ std::vector<std::pair<Program, Tensors>> operators() {
       [](const Tensors& in) -> Tensors { return {at::layer_norm(in[0], {1500}, in[1], in[1])}; });
   add({rows, scale},
       [](const Tensors& in) -> Tensors { return {at::rms_norm(in[0], {1500}, in[1], 1e-5)}; });
+  add({rows}, [](const Tensors& in) -> Tensors { return {std::get<0>(in[0].topk(5))}; });
   add({rows}, [](const Tensors& in) -> Tensors { return {in[0].sum(-1)}; });
   add({rows}, [](const Tensors& in) -> Tensors { return {in[0].mean(0)}; });
   add({rows}, [](const Tensors& in) -> Tensors { return {in[0].amax(-1)}; });

@@ -183,7 +183,9 @@ TEST_P(DeviceTensors, SeveralStagedInputsAreCopiedByOneLaunch) {
   expect(0);
   e.replay({b->tensor(100, 4), b->tensor(100, 4)}, outputs);
   expect(-42);
-  if (GetParam() == GraphMode::kFull) EXPECT_EQ(patches() - before, 2u);
+  if (GetParam() == GraphMode::kFull) {
+    EXPECT_EQ(patches() - before, 2u);
+  }
   // Callers' tensors need be aligned no better than their elements.
   a->fill(values, 3);
   e.replay({a->tensor(100, 3), b->tensor(100, 4)}, outputs);

@@ -4,6 +4,7 @@
 #include <monograph/error.h>
 
 #include <algorithm>
+#include <set>
 
 #include "runtime/cuda/backend/attention_call.h"
 #include "runtime/cuda/backend/convert_call.h"
@@ -378,13 +379,10 @@ class Binder {
         }
       }
     }
-    std::ranges::sort(bound_.edges, [](const plan::Edge& a, const plan::Edge& b) {
-      return std::pair(a.to, a.from) < std::pair(b.to, b.from);
-    });
-    std::vector<Work> all = std::move(first);
-    std::ranges::move(bound_.works, std::back_inserter(all));
-    std::ranges::move(last, std::back_inserter(all));
-    bound_.works = std::move(all);
+    std::ranges::sort(bound_.edges, {}, [](const auto& e) { return std::pair(e.to, e.from); });
+    std::ranges::move(bound_.works, std::back_inserter(first));
+    std::ranges::move(last, std::back_inserter(first));
+    bound_.works = std::move(first);
   }
 
  public:
@@ -413,10 +411,8 @@ std::vector<Touch> touches(const exec::Planned& planned) {
   for (const plan::Launch& l : planned.plan.problem.launches) {
     const bool library =
         planned.lowered.launches[static_cast<std::size_t>(l.id)].kind != lower::LaunchKind::kKernel;
-    std::vector<plan::BufferId> all = l.reads;
-    all.insert(all.end(), l.writes.begin(), l.writes.end());
-    std::ranges::sort(all);
-    all.erase(std::ranges::unique(all).begin(), all.end());
+    std::set<plan::BufferId> all(l.reads.begin(), l.reads.end());
+    all.insert(l.writes.begin(), l.writes.end());
     for (const plan::BufferId b : all) {
       ++out[static_cast<std::size_t>(b)].launches;
       out[static_cast<std::size_t>(b)].library |= library;

@@ -279,8 +279,7 @@ class Binder {
     }
   }
 
-  /// Small inputs that need copying, if there are several: one launch for all of them, which stands
-  /// last among the works until `add_staging` puts it in front.
+  /// One launch for small inputs that need copying; the last work, until `add_staging` moves it.
   void batch_inputs() {
     constexpr std::int64_t kSmall = 64 << 10;  // bytes beyond which a copy engine is worth a node
     kernels::Call call;
@@ -317,11 +316,8 @@ class Binder {
 
   /// `bytes` as elements of `size` bytes at most, of a type that copies don't interpret.
   static kernels::TensorDesc as_units(std::int64_t bytes, std::int64_t size) {
-    using kernels::DType;
-    const DType dtype = size >= 8   ? DType::kI64
-                        : size == 4 ? DType::kI32
-                        : size == 2 ? DType::kI16
-                                    : DType::kU8;
+    using enum kernels::DType;
+    const kernels::DType dtype = size >= 8 ? kI64 : size == 4 ? kI32 : size == 2 ? kI16 : kU8;
     return {dtype, {bytes / kernels::itemsize(dtype)}, {1}, kernels::itemsize(dtype)};
   }
 

@@ -5,6 +5,8 @@
   `[NAME]` and `[/NAME]` (`--fix` copies them over).
 - Links and paths in code spans lead to files that exist, anchors to headings that exist.
 - docs/errors.md has a section per code of include/monograph/error.h, and no other.
+- In tables whose last column is headed "test", spans like `Suite.Name` are tests that exist (`*` for
+  any), and words in quotes are rows of the tables in tests/refuse.
 - Every MONOGRAPH_* switch read from the environment stands in include/monograph/options.h.
 
 Prints `file:line: message` per breach and exits with 1 if there is any.
@@ -24,6 +26,8 @@ PLACEHOLDER = re.compile(r"[<>*{}$ ]|\.\.\.|(^|/)NN_")
 SNIPPET = re.compile(r"<!-- snippet: (\S+)#(\S+) -->\n+```\w*\n(.*?)```", re.S)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE_SPAN = re.compile(r"`([^`\n]+)`")
+TEST_NAME = re.compile(r"^(?:\w+/)?([A-Z]\w*)\.(\w+|\*)$")
+TEST_CODE = re.compile(r"\b(?:TYPED_)?TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\s*\)")
 GETENV = re.compile(r'"(MONOGRAPH_[A-Z_]+)"')
 
 
@@ -95,6 +99,27 @@ def check_error_codes(header, page):
         yield Path("docs/errors.md"), 1, f"section for {section}, which is no code"
 
 
+def check_tests(path, text, tests, rows):
+    """tests: (suite, name) of every test; rows: source text that holds the rows of tests/refuse."""
+    wanted = False
+    for number, line in enumerate(text.splitlines(), 1):
+        cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+        if not line.startswith("|"):
+            wanted = False
+        elif cells[-1].lower() == "test":
+            wanted = True
+        elif wanted:
+            for span in CODE_SPAN.findall(cells[-1]):
+                match = TEST_NAME.match(span)
+                known = match and any(suite == match[1] and match[2] in (name, "*")
+                                      for suite, name in tests)
+                if match and not known:
+                    yield path, number, f"no test {span}"
+            for row in re.findall(r'"([^"]+)"', cells[-1]):
+                if f'"{row}"' not in rows:
+                    yield path, number, f'no row "{row}" in tests/refuse'
+
+
 def check_switches(sources, options):
     """sources: (path, text) of everything that may read the environment."""
     listed = set(re.findall(r"\b(MONOGRAPH_[A-Z_]+)\b", options))
@@ -149,6 +174,10 @@ def self_test():
         not list(check_error_codes(header, "### InvalidFile\n")),
         bool(list(check_error_codes(header, ""))),
         bool(list(check_error_codes(header, "### InvalidFile\n### Other\n"))),
+        not list(check_tests("d.md", "| a | Test |\n|---|---|\n| x | `S.One`, `I/S.*`, \"row\" |",
+                             {("S", "One")}, 'f("row")')),
+        bool(list(check_tests("d.md", "| a | test |\n|---|---|\n| x | `S.Two` |", {("S", "One")}, ""))),
+        bool(list(check_tests("d.md", "| a | test |\n|---|---|\n| x | \"row\" |", set(), ""))),
         bool(list(check_switches([("a", 'getenv("MONOGRAPH_NEW")')], "MONOGRAPH_OLD"))),
         not list(check_switches([("a", 'getenv("MONOGRAPH_OLD")')], "MONOGRAPH_OLD")),
     ]
@@ -165,8 +194,12 @@ def main():
         for page in pages:
             fix_snippets(page)
     breaches = []
+    sources = [read_file(p) for p in tracked("tests/*.cpp", "tests/*.h")]
+    tests = {match for source in sources for match in TEST_CODE.findall(source)}
+    rows = "\n".join(read_file(p) for p in tracked("tests/refuse/*.cpp"))
     for page in pages:
         text = read_file(page)
+        breaches += check_tests(page, text, tests, rows)
         breaches += check_snippets(page, text, read_file)
         breaches += check_links(page, text, read_file)
     breaches += check_error_codes(read_file("include/monograph/error.h"),

@@ -1,11 +1,11 @@
 // What checking and dumping cost.
 //
 //   trace_bench [rounds]         tracing MiniLM with all checks, against eager forwards, and its
-//                                capture with a dump, against one without; exits with 1 beyond
-//                                3 eager forwards + 50 ms, and beyond twice the capture
+//                                capture with a dump, against one without, interleaved: medians
+//                                and quartiles; exits with 1 beyond 3 eager forwards + 50 ms, and
+//                                beyond twice the capture
 //   trace_bench replay HOW N     N replays of an MLP that was traced with HOW = on | off (checks)
-//   or
-//                                dump, for counting instructions
+//                                or dump, for counting instructions
 //                                (bench/micro/count_replay_instructions)
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -33,16 +33,22 @@ using Tensors = std::vector<at::Tensor>;
 using Clock = std::chrono::steady_clock;
 
 template <class Fn>
-double median_ms(int rounds, Fn&& fn) {
-  std::vector<double> times;
-  for (int i = 0; i < rounds; ++i) {
-    const auto start = Clock::now();
-    fn();
-    times.push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count());
-  }
-  std::nth_element(times.begin(), times.begin() + rounds / 2, times.end());
-  return times[static_cast<std::size_t>(rounds / 2)];
+double milliseconds(Fn&& fn) {
+  const auto start = Clock::now();
+  fn();
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
+
+/// Times of one thing over all rounds.
+struct Times {
+  std::vector<double> ms;
+  double quantile(double q) const {
+    std::vector<double> sorted = ms;
+    std::sort(sorted.begin(), sorted.end());
+    return sorted[static_cast<std::size_t>(q * static_cast<double>(sorted.size() - 1) + 0.5)];
+  }
+  double median() const { return quantile(0.5); }
+};
 
 void trace(const monograph::Module& module, const Tensors& inputs, bool checked) {
   monograph::Options options;
@@ -70,16 +76,24 @@ bool measure(std::int64_t batch, std::int64_t tokens, int rounds) {
   };
   eager();
   trace(module, inputs, true);
-  const double forward = median_ms(rounds, eager);
-  const double once = median_ms(rounds, [&] { trace(module, inputs, false); });
-  const double checked = median_ms(rounds, [&] { trace(module, inputs, true); });
-  const double limit = kForwards * forward + kMilliseconds;
-  std::printf(
-      "MiniLM %2ld x %-3ld  eager %7.1f ms   one recorded forward %7.1f ms   all checks "
-      "%7.1f ms   limit %7.1f ms   %s\n",
-      static_cast<long>(batch), static_cast<long>(tokens), forward, once, checked, limit,
-      checked <= limit ? "ok" : "TOO SLOW");
-  return checked <= limit;
+  // Interleaved, so that whatever else the machine does falls on all three alike.
+  Times forward;
+  Times once;
+  Times checked;
+  for (int i = 0; i < rounds; ++i) {
+    forward.ms.push_back(milliseconds(eager));
+    once.ms.push_back(milliseconds([&] { trace(module, inputs, false); }));
+    checked.ms.push_back(milliseconds([&] { trace(module, inputs, true); }));
+  }
+  const double limit = kForwards * forward.median() + kMilliseconds;
+  std::printf("MiniLM %2ld x %-3ld", static_cast<long>(batch), static_cast<long>(tokens));
+  for (const auto& [name, t] : {std::pair("eager", &forward), std::pair("one recording", &once),
+                                std::pair("all checks", &checked)}) {
+    std::printf("  %s %6.1f ms (%.1f-%.1f)", name, t->median(), t->quantile(0.25),
+                t->quantile(0.75));
+  }
+  std::printf("  limit %6.1f ms  %s\n", limit, checked.median() <= limit ? "ok" : "TOO SLOW");
+  return checked.median() <= limit;
 }
 
 /// Capturing MiniLM, each time anew, without a dump and with one, interleaved. True if a dump costs
@@ -99,7 +113,7 @@ bool measure_dump(int rounds) {
       options.backend = "host";
       if (dump) options.dump_path = folder.string();
       monograph::CompiledModule compiled(module, options);
-      (dump ? dumped : plain).push_back(median_ms(1, [&] { (void)compiled.prepare(inputs); }));
+      (dump ? dumped : plain).push_back(milliseconds([&] { (void)compiled.prepare(inputs); }));
     }
   }
   std::filesystem::remove_all(folder);

@@ -1,12 +1,17 @@
 // A trace with its second forward.
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/equal.h>
 #include <monograph/error.h>
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
 #include "capture/ir/text.h"
 #include "capture/trace/compare.h"
 #include "capture/trace/convert.h"
+#include "capture/trace/dispatch_key.h"
 #include "capture/trace/forward_run.h"
 #include "capture/trace/inputs.h"
 #include "capture/trace/redraw.h"
@@ -18,6 +23,7 @@ namespace monograph::trace {
 namespace {
 
 using Outcome = std::variant<Recording, Rejection>;
+using Keep = ForwardRuns::Keep;
 
 std::optional<Rejection> refused_before_running(const Module& module,
                                                 const std::vector<at::Tensor>& inputs) {
@@ -45,7 +51,8 @@ class CheckedTrace {
     if (options_.guard_weights) {
       if (auto stray = runs_.run_guarded()) return std::move(*stray);
     }
-    Outcome first = runs_.run(runs_.inputs());
+    Outcome first =
+        runs_.run(runs_.inputs(), options_.check_twice ? Keep::kResults : Keep::kNothing);
     if (std::holds_alternative<Rejection>(first)) return first;
     auto& a = std::get<Recording>(first);
     log_recording(options_.name, a);
@@ -70,13 +77,15 @@ class CheckedTrace {
   Outcome on_other_data() {
     if (options_.probe_inputs) return runs_.run(probed());
     for (const Redraw what : {Redraw::kAll, Redraw::kFloats}) {
+      std::string why = "it threw something that is no std::exception";
       try {
         return runs_.run(redraw(runs_.inputs(), what));
       } catch (const std::exception& e) {
-        base::log(
-            base::LogLevel::kDebug,
-            std::string("forward fails on redrawn inputs, tried again with less: ") + e.what());
+        why = e.what();
+      } catch (...) {  // NOLINT: reported below
       }
+      base::log(base::LogLevel::kDebug,
+                "forward fails on redrawn inputs, tried again with less: " + why);
     }
     return runs_.run(runs_.inputs());
   }
@@ -177,12 +186,15 @@ class CheckedTrace {
   /// `a` and `b` differ: because of the data, because of something that changes by itself, or
   /// because the first forward built what the others find.
   Outcome settle(Recording& a, Recording& b, const Difference& first) {
-    Outcome third = runs_.run(runs_.inputs());
+    Outcome third = runs_.run(runs_.inputs(), Keep::kResults);
     if (std::holds_alternative<Rejection>(third)) return third;
     auto& c = std::get<Recording>(third);
     const auto steady = compare(b, c);
     if (!steady) {
       if (auto kept = kept_tensor(b, c)) return std::move(*kept);
+      if (const std::string what = first_differs(a, c); !what.empty()) {
+        return refuse_first(a, first, what);
+      }
       return third;
     }
     Outcome fourth = runs_.run(runs_.inputs());
@@ -190,6 +202,47 @@ class CheckedTrace {
     const auto again = compare(c, std::get<Recording>(fourth));
     const bool by_itself = again.has_value();
     return refuse(a, by_itself ? *again : first, by_itself, by_itself ? c : a);
+  }
+
+  /// What the first forward gave and a later one on the same data doesn't: "output 0", "state
+  /// 'count'"; empty if all is alike. Building something once leaves no trace there.
+  static std::string first_differs(const Recording& a, const Recording& c) {
+    for (std::size_t i = 0; i < std::max(a.outputs.size(), c.outputs.size()); ++i) {
+      const bool both = i < a.outputs.size() && i < c.outputs.size();
+      if (!both || !alike(a.outputs[i], c.outputs[i])) return "output " + std::to_string(i);
+    }
+    const auto unlike = [](const std::vector<StateSum>& written,
+                           const std::vector<StateSum>& others) {
+      return std::any_of(written.begin(), written.end(), [&others](const StateSum& s) {
+        const auto other = std::find_if(others.begin(), others.end(), [&s](const StateSum& o) {
+          return o.bytes.is_alias_of(s.bytes);
+        });
+        // What the other one didn't write is there as it was.
+        return s.sum != (other == others.end() ? sums_of({s.bytes}).front() : other->sum);
+      });
+    };
+    return unlike(a.states, c.states) || unlike(c.states, a.states) ? "the state that it leaves"
+                                                                    : "";
+  }
+
+  static bool alike(const at::Tensor& a, const at::Tensor& b) {
+    const RecordingPause pause;
+    if (a.sizes() != b.sizes() || a.dtype() != b.dtype() || a.device() != b.device()) return false;
+    if (!a.is_floating_point() && !a.is_complex()) return at::equal(a, b);
+    constexpr double kRelative = 1e-3;
+    constexpr double kAbsolute = 1e-5;
+    return at::allclose(a, b, kRelative, kAbsolute, /*equal_nan=*/true);
+  }
+
+  static Rejection refuse_first(const Recording& a, const Difference& d, const std::string& what) {
+    Rejection rejection = refuse(a, d, /*by_itself=*/true, a);
+    rejection.code = Code::kRejectedDivergence;
+    rejection.reason = "the first forward differs from later ones in " + what + ": first\n  " +
+                       d.first + "\nand from then on\n  " + d.second +
+                       "\nA replay would never give what the first call gives";
+    rejection.remedy =
+        "call forward once before it is captured, or let its first call compute what later ones do";
+    return rejection;
   }
 
   static Rejection refuse(const Recording&, const Difference& d, bool by_itself,

@@ -6,6 +6,7 @@
 #include <monograph/region.h>
 
 #include <chrono>
+#include <utility>
 
 #include "capture/trace/foreign_work.h"
 #include "capture/trace/global_state.h"
@@ -52,9 +53,23 @@ Rejection kept_input(const std::string& name) {
   return rejection;
 }
 
-/// What forward did to the host: runs it, gives its outputs to the recorder and drops them.
+/// Its own tensors as they are now, under the names that they have now.
+Module as_it_is(Module module) {
+  if (module.list_tensors) module.tensors = module.list_tensors();
+  return module;
+}
+
+std::vector<at::Tensor> copies_of(const std::vector<at::Tensor>& tensors) {
+  const RecordingPause pause;
+  std::vector<at::Tensor> copies;
+  for (const at::Tensor& t : tensors) copies.push_back(t.clone());
+  return copies;
+}
+
+/// What forward did to the host: runs it, gives its outputs to the recorder and drops them. Copies
+/// them to `kept` unless that is null.
 std::string run_forward(const Module& module, const std::vector<at::Tensor>& inputs,
-                        Recorder& recorder) {
+                        Recorder& recorder, std::vector<at::Tensor>* kept) {
   const GlobalStateScope globals;
   std::string changed;
   try {
@@ -62,6 +77,7 @@ std::string run_forward(const Module& module, const std::vector<at::Tensor>& inp
     changed = globals.before().difference(GlobalState::read());
     globals.before().restore();
     if (!recorder.rejection()) recorder.set_outputs(outputs);
+    if (kept != nullptr && !recorder.rejection()) *kept = copies_of(outputs);
   } catch (...) {
     if (!recorder.rejection()) throw;
   }
@@ -72,51 +88,73 @@ std::string run_forward(const Module& module, const std::vector<at::Tensor>& inp
 
 ForwardRuns::ForwardRuns(const Module& module, std::vector<at::Tensor> inputs,
                          const Options& options)
-    : module_(module),
+    : module_(as_it_is(module)),
+      options_(options),
       inputs_(std::move(inputs)),
-      name_(options.name),
       names_(input_names(module, inputs_.size())),
       states_(declare_state(module_, options)),
       every_write_(options.graph_mode == GraphMode::kNone),
       watch_(module) {}
 
-std::variant<Recording, Rejection> ForwardRuns::run(const std::vector<at::Tensor>& inputs) {
+std::variant<Recording, Rejection> ForwardRuns::run(const std::vector<at::Tensor>& inputs,
+                                                    Keep keep) {
   const c10::InferenceMode inference;
-  return run_on(private_copies(inputs));
+  return run_on(private_copies(inputs), keep);
 }
 
-std::variant<Recording, Rejection> ForwardRuns::run_on(std::vector<at::Tensor> copies) {
+/// A mask or table that the first forward registers is there for all later ones.
+void ForwardRuns::adopt_new_tensors() {
+  for (NamedTensor& added : watch_.adopt(module_)) {
+    if (names_state(options_, added.name)) states_.insert(module_.tensors.size());
+    module_.tensors.push_back(std::move(added));
+  }
+}
+
+std::variant<Recording, Rejection> ForwardRuns::run_on(std::vector<at::Tensor> copies, Keep keep) {
   StateSnapshot state;
   const ForeignWork foreign;
   const at::RecordFunctionGuard unobserved(false);  // this thread is recorded, not observed
-  Recorder recorder(name_, module_.tensors, {states_, every_write_, &state, &foreign});
+  Recorder recorder(options_.name, module_.tensors, {states_, every_write_, &state, &foreign});
   for (std::size_t i = 0; i < copies.size(); ++i) recorder.add_input(names_[i], copies[i]);
   const auto start = std::chrono::steady_clock::now();
   std::string changed;
   std::string foreign_call;
+  std::vector<at::Tensor> outputs;
   {
     const RecordingScope scope(recorder);
-    changed = run_forward(module_, copies, recorder);
+    changed = run_forward(module_, copies, recorder, keep == Keep::kResults ? &outputs : nullptr);
     foreign_call = scope.foreign_call();
   }
   const std::chrono::duration<double, std::milli> elapsed =
       std::chrono::steady_clock::now() - start;
   // The first thing that went wrong is the one to name; whatever it is, small weights are put back.
   if (!recorder.rejection() && foreign_call.empty()) recorder.check_after();
+  std::vector<StateSum> states;
+  if (keep == Keep::kResults) states = state.sums();
   state.restore();
   if (recorder.rejection() || !foreign_call.empty() || !changed.empty()) watch_.put_back();
   if (recorder.rejection()) return *recorder.rejection();
   if (!foreign_call.empty()) return foreign_work(foreign_call);
   if (!changed.empty()) return changed_globals(changed);
-  if (auto rejection = watch_.moved(module_)) return std::move(*rejection);
+  if (std::exchange(first_, false)) adopt_new_tensors();
+  at::Tensor now;
+  if (auto rejection = watch_.moved(module_, now)) {
+    recorder.blame_maker(now, *rejection);
+    return std::move(*rejection);
+  }
   for (std::size_t i = 0; i < copies.size(); ++i) {
     if (copies[i].use_count() > 1 || copies[i].storage().use_count() > 1) {
       return kept_input(names_[i]);
     }
   }
   auto survivors = recorder.values().survivors();
-  return Recording{std::move(recorder.graph()), std::move(recorder.weights()),
-                   recorder.values().constant_sums(), std::move(survivors), elapsed.count()};
+  return Recording{std::move(recorder.graph()),
+                   std::move(recorder.weights()),
+                   recorder.values().constant_sums(),
+                   std::move(survivors),
+                   elapsed.count(),
+                   std::move(outputs),
+                   std::move(states)};
 }
 
 ForwardRuns::Guarded ForwardRuns::run_guarded_at(const std::vector<std::size_t>& positions) {
@@ -124,7 +162,8 @@ ForwardRuns::Guarded ForwardRuns::run_guarded_at(const std::vector<std::size_t>&
   const std::vector<at::Tensor> copies = private_copies(inputs_);
   StateSnapshot state;
   const StorageGuard guard(module_, positions);
-  Recorder recorder(name_, module_.tensors, {states_, every_write_, &state, nullptr, &guard});
+  Recorder recorder(options_.name, module_.tensors,
+                    {states_, every_write_, &state, nullptr, &guard});
   for (std::size_t i = 0; i < copies.size(); ++i) recorder.add_input(names_[i], copies[i]);
   const GlobalStateScope globals;
   const RecordingScope scope(recorder);

@@ -21,9 +21,13 @@ class ForwardRuns {
   /// `module` and `inputs` have been checked. Of `options` see checked_record.
   ForwardRuns(const Module& module, std::vector<at::Tensor> inputs, const Options& options);
 
+  /// What a run leaves beside its recording.
+  enum class Keep : bool { kNothing, kResults };
   /// Records a forward on private copies of `inputs`. State is afterwards as before. Exceptions of
-  /// forward pass through unless it was refused.
-  std::variant<Recording, Rejection> run(const std::vector<at::Tensor>& inputs);
+  /// forward pass through unless it was refused. Tensors that the first run adds to the module are
+  /// the module's own from then on; later runs may add none.
+  std::variant<Recording, Rejection> run(const std::vector<at::Tensor>& inputs,
+                                         Keep keep = Keep::kNothing);
   /// Forward with weights whose memory refuses to be written; nullopt if nothing wrote there.
   std::optional<Rejection> run_guarded();
 
@@ -38,14 +42,16 @@ class ForwardRuns {
     bool stray = false;  ///< host code asked for the memory of a guarded tensor
   };
   Guarded run_guarded_at(const std::vector<std::size_t>& positions);
-  std::variant<Recording, Rejection> run_on(std::vector<at::Tensor> copies);
+  std::variant<Recording, Rejection> run_on(std::vector<at::Tensor> copies, Keep keep);
+  void adopt_new_tensors();
 
   Module module_;  ///< with tensors that are state but not the module's own
+  Options options_;
   std::vector<at::Tensor> inputs_;
-  std::string name_;
   std::vector<std::string> names_;
   std::set<std::size_t> states_;
   bool every_write_ = false;
+  bool first_ = true;
   WeightWatch watch_;
 };
 

@@ -63,6 +63,7 @@ GlobalState GlobalState::read() {
   }
   state.autocast_cache_ = at::autocast::is_autocast_cache_enabled();
   state.denormals_ = read_denormals();
+  state.streams_ = DeviceStreams::read();
   state.default_dtype_ = c10::get_default_dtype_as_scalartype();
   state.deterministic_ = context.deterministicAlgorithms();
   state.deterministic_warns_ = context.deterministicAlgorithmsWarnOnly();
@@ -85,6 +86,8 @@ std::string GlobalState::difference(const GlobalState& other) const {
       {autocast_cache_ != other.autocast_cache_, "autocast cache"},
       {included_ != other.included_ || excluded_ != other.excluded_, "dispatch keys"},
       {denormals_ != other.denormals_, "flushing of denormals"},
+      {!streams_.same_device(other.streams_), "current device"},
+      {!streams_.same_streams(other.streams_), "current stream"},
       {default_dtype_ != other.default_dtype_, "default dtype"},
       {deterministic_ != other.deterministic_ || deterministic_warns_ != other.deterministic_warns_,
        "deterministic algorithms"},
@@ -121,6 +124,9 @@ void GlobalState::restore() const {
   keys.set_excluded(excluded_);
   c10::impl::_force_tls_local_dispatch_key_set(c10::impl::LocalDispatchKeySet(keys));
   if (now.denormals_ != denormals_) write_denormals(denormals_);
+  if (!now.streams_.same_device(streams_) || !now.streams_.same_streams(streams_)) {
+    streams_.restore();
+  }
   if (now.default_dtype_ != default_dtype_) {
     c10::set_default_dtype(c10::scalarTypeToTypeMeta(default_dtype_));
   }

@@ -7,12 +7,15 @@
 #include <array>
 #include <string>
 
+#include "capture/trace/device_streams.h"
+
 namespace monograph::trace {
 
 /// Everything that LibTorch lets a forward switch, read at one moment. Per thread: grad, inference
 /// and forward-AD mode, included and excluded dispatch keys, autocast per device and its cache,
-/// denormals. Per process: default dtype, deterministic algorithms, cuDNN's flags, precision of f32
-/// products, choice of attention kernels, number of threads.
+/// denormals, current device and streams of an accelerator. Per process: default dtype,
+/// deterministic algorithms, cuDNN's flags, precision of f32 products, choice of attention kernels,
+/// number of threads.
 class GlobalState {
  public:
   static GlobalState read();
@@ -36,6 +39,7 @@ class GlobalState {
   std::array<Autocast, 2> autocast_;
   bool autocast_cache_ = true;
   unsigned denormals_ = 0;
+  DeviceStreams streams_;
   at::ScalarType default_dtype_ = at::kFloat;
   bool deterministic_ = false;
   bool deterministic_warns_ = false;

@@ -4,6 +4,7 @@
 #include <ATen/core/TensorBody.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "capture/ir/types.h"
 
@@ -18,6 +19,15 @@ inline constexpr std::int64_t kWatchedFactoryBytes = std::int64_t{64} << 20;
 /// Checksum of the bytes of the storage of `tensor`, which must be on the host.
 std::uint64_t checksum(const at::Tensor& tensor);
 std::uint64_t checksum(const c10::StorageImpl& storage);
+
+/// Bytes of host memory.
+struct ByteSpan {
+  const unsigned char* data = nullptr;
+  std::size_t size = 0;
+};
+/// A checksum of each, large ones cut into pieces for as many threads as LibTorch uses: reading
+/// all of a model's weights is what a trace waits for.
+std::vector<std::uint64_t> checksums(const std::vector<ByteSpan>& spans);
 
 /// Fills the storage of a host tensor with undefined contents, if it isn't larger than
 /// kWatchedFactoryBytes, so that what the host writes there differs from what was there before

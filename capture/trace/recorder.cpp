@@ -159,6 +159,7 @@ void Recorder::record(const c10::OperatorHandle& op, const OpFacts& facts, c10::
                       torch::jit::Stack* stack) {
   const CallArguments args(op.schema(), *stack);
   check_foreign(facts, args);
+  if (!streams_.empty()) check_stream(facts, args);
   for_each_written(facts, args,
                    [&](const at::Tensor& target) { check_write(facts, args, target); });
   Call call = describe(facts, args);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "capture/ir/graph.h"
+#include "capture/trace/device_streams.h"
 #include "capture/trace/dispatch_key.h"
 #include "capture/trace/foreign_work.h"
 #include "capture/trace/op_policy.h"
@@ -54,6 +55,8 @@ class Recorder final : public CallSink {
   void check_after();
   /// The refusal of host code that asked for the memory of guarded tensor `name` just now.
   Rejection stray_write(const std::string& name) const;
+  /// Adds to `rejection` the node that made `tensor`, if one did, and shows it.
+  void blame_maker(const at::Tensor& tensor, Rejection& rejection);
   /// What to call the last operator that was recorded, for faults of host code: "%add_1".
   std::string last_node() const;
   const ValueTable& values() const noexcept { return values_; }
@@ -88,6 +91,7 @@ class Recorder final : public CallSink {
   void change_geometry(const c10::OperatorHandle& op, const OpFacts& facts,
                        c10::DispatchKeySet keys, torch::jit::Stack* stack);
   void check_foreign(const OpFacts& facts, const CallArguments& args);
+  void check_stream(const OpFacts& facts, const CallArguments& args);
   void run_watched(const c10::OperatorHandle& op, const OpFacts& facts, c10::DispatchKeySet keys,
                    torch::jit::Stack* stack);
   void run_guarded(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
@@ -113,6 +117,7 @@ class Recorder final : public CallSink {
   ValueTable values_;
   OpPolicy policy_;
   RecorderSetup setup_;
+  const DeviceStreams streams_ = DeviceStreams::read();
   std::vector<std::string> composites_;  ///< composite operators being decomposed, outermost first
   int composites_with_tensors_ = 0;
   std::optional<Rejection> rejection_;

@@ -155,6 +155,27 @@ void Recorder::check_foreign(const OpFacts& facts, const CallArguments& args) {
   }
 }
 
+/// A replay is one stream's work, ordered by what reads and writes what. Whoever waits for another
+/// stream that forward used would wait for nothing.
+void Recorder::check_stream(const OpFacts& facts, const CallArguments& args) {
+  bool elsewhere = false;
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    for_each_tensor(args[i], [&](const at::Tensor& tensor) {
+      elsewhere = elsewhere || streams_.moved(tensor.device());
+    });
+    if (args[i].isDevice()) elsewhere = elsewhere || streams_.moved(args[i].toDevice());
+  }
+  if (!elsewhere) return;
+  refuse(facts, &args,
+         {Code::kRejectedForeignThread,
+          {},
+          "it works on another stream than the one that was current when forward was called: a "
+          "replay is work of one stream, and whoever waits for the other one would wait for "
+          "nothing",
+          "do all of forward's work on the caller's stream; a replay overlaps what may overlap by "
+          "itself"});
+}
+
 void Recorder::check_after() {
   if (rejection_) return;
   try {
@@ -197,6 +218,15 @@ void Recorder::refuse_host_write(const StorageRecord& record) {
   const ir::Node* last = graph_.find(rejection.node);
   if (last != nullptr) rejection.excerpt = excerpt(graph_, last);
   rejection_ = std::move(rejection);
+}
+
+void Recorder::blame_maker(const at::Tensor& tensor, Rejection& rejection) {
+  const ir::Node* node = tensor.defined() ? values_.node_behind(tensor) : nullptr;
+  if (node == nullptr) return;
+  rejection.op = node->kind() == ir::NodeKind::kCallFunction ? node->target() : std::string();
+  rejection.node = node->name();
+  rejection.module_path = node->module_path;
+  rejection.excerpt = excerpt(graph_, node);
 }
 
 std::string Recorder::last_node() const {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -86,7 +87,45 @@ std::vector<T> turned_over(const T* values, std::int64_t n) {
   });
   std::vector<T> out(count);
   for (std::size_t r = 0; r < count; ++r) out[by_rank[r]] = values[by_rank[count - 1 - r]];
+  // The one in the middle would keep its value.
+  if (count % 2 == 1 && count > 1) std::swap(out[by_rank[count / 2]], out[by_rank[0]]);
   return out;
+}
+
+/// The same values at other places, where there are only few different ones, as in a mask: each
+/// place in turn gets the value that isn't its own and of which most are left. What keeps its
+/// value, because there is no other one left, lies at the end, where host code looks last.
+template <class T>
+std::vector<T> exchanged(const T* values, std::int64_t n) {
+  std::map<T, std::int64_t> left;
+  for (std::int64_t i = 0; i < n; ++i) ++left[values[i]];
+  std::vector<T> out;
+  for (std::int64_t i = 0; i < n; ++i) {
+    auto best = left.find(values[i]);
+    for (auto it = left.begin(); it != left.end(); ++it) {
+      const bool other = it->first != values[i] && it->second > 0;
+      if (other && (best->first == values[i] || it->second > best->second)) best = it;
+    }
+    out.push_back(best->first);
+    --best->second;
+  }
+  return out;
+}
+
+template <class T>
+bool few_values(const T* values, std::int64_t n) {
+  std::set<T> distinct;
+  for (std::int64_t i = 0; i < n && distinct.size() <= kFewValues; ++i) {
+    if (values[i] != values[i]) return false;  // NaN has no place in an order
+    distinct.insert(values[i]);
+  }
+  return distinct.size() <= kFewValues;
+}
+
+template <class T>
+std::vector<T> other_order(const T* values, std::int64_t n) {
+  const bool few = n > static_cast<std::int64_t>(kFewValues) && few_values(values, n);
+  return few ? exchanged(values, n) : turned_over(values, n);
 }
 
 /// `flat` is one dimension of f32 on the host.
@@ -95,7 +134,7 @@ void redraw_floats(const at::Tensor& flat, Draw& draw) {
   auto* values = flat.mutable_data_ptr<float>();
   const bool ranked = n <= kRanked;
   const std::vector<float> from =
-      ranked ? turned_over(values, n) : std::vector<float>(values, values + n);
+      ranked ? other_order(values, n) : std::vector<float>(values, values + n);
   const Statistics s = statistics_of(values, n);
   for (std::int64_t i = 0; i < n; ++i) {
     float v = from[static_cast<std::size_t>(ranked ? i : draw.below(n))];
@@ -137,7 +176,7 @@ void redraw_one(const at::Tensor& tensor, Redraw what, Draw& draw) {
     const bool ranked = memory.numel() <= kRanked;
     at::Tensor host = ranked ? memory.cpu().to(at::kLong, false, /*copy=*/true) : memory.cpu();
     if (ranked) {
-      const auto turned = turned_over(host.const_data_ptr<std::int64_t>(), host.numel());
+      const auto turned = other_order(host.const_data_ptr<std::int64_t>(), host.numel());
       std::copy(turned.begin(), turned.end(), host.mutable_data_ptr<std::int64_t>());
       memory.copy_(host);
       return;

@@ -17,7 +17,8 @@ enum class Redraw : std::uint8_t {
 };
 
 /// Copies of `tensors` (dense or expanded, each in memory of its own) with other values. Small
-/// tensors are turned over by rank, so that a value above the middle comes below it; large ones are
+/// tensors are turned over by rank, so that a value above the middle comes below it (masks and
+/// other tensors of few different values: so that the first places hold others); large ones are
 /// drawn from their own values. Floats are then moved a little within their range unless there are
 /// only few different ones (a mask). Mean, deviation, range and infinities stay alike, and integers
 /// and booleans are permuted within their own values, so that indices stay valid.

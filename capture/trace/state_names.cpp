@@ -2,6 +2,8 @@
 
 #include <monograph/error.h>
 
+#include <algorithm>
+
 #include "capture/trace/convert.h"
 
 namespace monograph::trace {
@@ -67,6 +69,13 @@ bool glob_matches(std::string_view pattern, std::string_view name) noexcept {
   }
   while (p < pattern.size() && pattern[p] == '*') ++p;
   return p == pattern.size();
+}
+
+bool names_state(const Options& options, std::string_view name) noexcept {
+  return std::any_of(
+      options.mutable_state.begin(), options.mutable_state.end(), [name](const StateRef& ref) {
+        return !ref.tensor.defined() && !ref.pattern.empty() && glob_matches(ref.pattern, name);
+      });
 }
 
 std::set<std::size_t> declare_state(Module& module, const Options& options) {

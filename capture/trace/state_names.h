@@ -13,6 +13,9 @@ namespace monograph::trace {
 /// tensor, and for an undefined or non-strided tensor.
 std::set<std::size_t> declare_state(Module& module, const Options& options);
 
+/// True if a name or glob of `options.mutable_state` fits `name`.
+bool names_state(const Options& options, std::string_view name) noexcept;
+
 /// True if `name` fits `pattern`, where '*' stands for any characters and '?' for one.
 bool glob_matches(std::string_view pattern, std::string_view name) noexcept;
 

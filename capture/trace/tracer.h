@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "capture/ir/graph.h"
+#include "capture/trace/state_snapshot.h"
 #include "capture/trace/values.h"
 
 namespace monograph::trace {
@@ -21,6 +22,8 @@ struct Recording {
   std::map<std::string, std::uint64_t> constant_sums;  ///< of constants, when first used
   std::vector<Survivor> survivors;  ///< what forward made and somebody still holds
   double milliseconds = 0;          ///< the recorded forward
+  std::vector<at::Tensor> outputs;  ///< copies of forward's own, if they were asked for
+  std::vector<StateSum> states;     ///< what it left in state that it wrote; likewise
 };
 
 /// Runs `module.forward(inputs)` once under InferenceMode and records it. See Program::trace for

@@ -98,6 +98,12 @@ StorageRecord* ValueTable::storage_of(const at::Tensor& tensor) {
   return at == records.end() ? nullptr : &*at;
 }
 
+const ir::Node* ValueTable::node_behind(const at::Tensor& tensor) {
+  const StorageRecord* record = tensor.has_storage() ? storage_of(tensor) : nullptr;
+  if (record == nullptr) return nullptr;
+  return record->nodes.empty() ? record->list : record->nodes.front();
+}
+
 std::string ValueTable::subject_of(const StorageRecord& record) const {
   if (record.id == ir::kNoStorage) return tensors_[record.owner].name;
   return graph_.storage(record.id).name;

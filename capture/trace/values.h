@@ -95,6 +95,8 @@ class ValueTable {
   /// The record of the storage that `tensor` lives in; nullptr if it isn't known. Weights have a
   /// record before their first use.
   StorageRecord* storage_of(const at::Tensor& tensor);
+  /// The first node that stands for the memory of `tensor`; nullptr if none does.
+  const ir::Node* node_behind(const at::Tensor& tensor);
   /// What a message calls that storage: the weight's name, the input's, the constant's.
   std::string subject_of(const StorageRecord& record) const;
 

@@ -1,8 +1,9 @@
 #include "capture/trace/weight_watch.h"
 
-#include <ATen/ops/sum.h>
-
+#include <algorithm>
+#include <map>
 #include <set>
+#include <string_view>
 
 #include "capture/ir/graph.h"
 #include "capture/trace/dispatch_key.h"
@@ -13,8 +14,10 @@
 namespace monograph::trace {
 namespace {
 
-/// Storages up to this size are copied before forward runs.
-constexpr std::int64_t kCopiedBytes = std::int64_t{1} << 20;
+/// Storages up to this size are copied before forward runs; those of buffers, which are likelier to
+/// be written, up to the second one.
+constexpr std::int64_t kCopiedBytes = std::int64_t{64} << 10;
+constexpr std::int64_t kCopiedBufferBytes = std::int64_t{1} << 20;
 
 std::vector<NamedTensor> tensors_now(const Module& module) {
   return module.list_tensors ? module.list_tensors() : module.tensors;
@@ -51,50 +54,70 @@ WeightWatch::State WeightWatch::state_of(const NamedTensor& named) {
   return state;
 }
 
-std::uint64_t WeightWatch::sum_of(const at::Tensor& bytes) {
-  if (bytes.device().is_cpu()) return checksum(bytes);
-  // Elsewhere the device adds up words: a change that leaves the sum the same goes unseen.
-  const RecordingPause pause;
-  constexpr std::int64_t kWord = 8;
-  const std::int64_t whole = bytes.numel() / kWord * kWord;
-  std::uint64_t sum = 0;
-  if (whole > 0) {
-    sum += static_cast<std::uint64_t>(
-        bytes.slice(0, 0, whole).view(at::kLong).sum().item<std::int64_t>());
+std::vector<bool> WeightWatch::changed_now() const {
+  std::vector<at::Tensor> bytes;  // undefined where a file knows
+  bytes.reserve(contents_.size());
+  for (const Contents& c : contents_) bytes.push_back(c.mapped ? at::Tensor() : c.bytes);
+  const std::vector<std::uint64_t> sums = sums_of(bytes);
+  std::vector<bool> changed;
+  for (std::size_t i = 0; i < contents_.size(); ++i) {
+    const Contents& c = contents_[i];
+    changed.push_back(c.mapped ? MappedWeights::current()->written(*states_[c.owner].storage)
+                               : sums[i] != c.sum);
   }
-  if (whole < bytes.numel()) {
-    sum += static_cast<std::uint64_t>(bytes.slice(0, whole).sum(at::kLong).item<std::int64_t>());
-  }
-  return sum;
+  return changed;
 }
 
 WeightWatch::WeightWatch(const Module& module) {
+  add(tensors_now(module));
+}
+
+void WeightWatch::add(const std::vector<NamedTensor>& tensors) {
   std::set<const c10::StorageImpl*> known;
-  for (const NamedTensor& named : tensors_now(module)) {
+  for (const State& state : states_) known.insert(state.storage);
+  const MappedWeights* mapped = MappedWeights::current();
+  std::vector<at::Tensor> bytes;  // undefined where a file knows
+  const std::size_t first = contents_.size();
+  for (const NamedTensor& named : tensors) {
     states_.push_back(state_of(named));
     const State& state = states_.back();
     if (state.data == nullptr || !known.insert(state.storage).second) continue;
+    const bool in_file = mapped != nullptr && mapped->hold(*state.storage);
     contents_.push_back(
-        {states_.size() - 1, named.is_buffer, false, 0, storage_bytes(named.tensor), {}});
+        {states_.size() - 1, named.is_buffer, in_file, 0, storage_bytes(named.tensor), {}});
+    bytes.push_back(in_file ? at::Tensor() : contents_.back().bytes);
   }
+  const auto sums = sums_of(bytes);
   const RecordingPause pause;
-  const MappedWeights* mapped = MappedWeights::current();
-  for (Contents& c : contents_) {
-    c.mapped = mapped != nullptr && mapped->hold(*states_[c.owner].storage);
+  for (std::size_t i = first; i < contents_.size(); ++i) {
+    Contents& c = contents_[i];
     if (c.mapped) continue;
-    c.sum = sum_of(c.bytes);
-    if (c.bytes.numel() <= kCopiedBytes) c.copy = c.bytes.clone();
+    c.sum = sums[i - first];
+    if (c.bytes.numel() <= (c.buffer ? kCopiedBufferBytes : kCopiedBytes)) c.copy = c.bytes.clone();
   }
 }
 
-std::optional<Rejection> WeightWatch::moved(const Module& module) const {
-  const std::vector<NamedTensor> now = tensors_now(module);
-  for (std::size_t i = 0; i < states_.size(); ++i) {
-    const State& before = states_[i];
-    if (i >= now.size() || now[i].name != before.name) {
-      return rebinding(before.name, "is no longer there");
-    }
-    const State after = state_of(now[i]);
+std::vector<NamedTensor> WeightWatch::adopt(const Module& module) {
+  std::vector<NamedTensor> added;
+  for (NamedTensor& named : tensors_now(module)) {
+    const bool known = std::any_of(states_.begin(), states_.end(),
+                                   [&named](const State& s) { return s.name == named.name; });
+    if (!known) added.push_back(std::move(named));
+  }
+  if (!added.empty()) add(added);
+  return added;
+}
+
+std::optional<Rejection> WeightWatch::moved(const Module& module, at::Tensor& now) const {
+  const std::vector<NamedTensor> tensors = tensors_now(module);
+  std::map<std::string_view, const NamedTensor*> by_name;
+  for (const NamedTensor& named : tensors) by_name.emplace(named.name, &named);
+  for (const State& before : states_) {
+    now = at::Tensor();
+    const auto found = by_name.extract(before.name);
+    if (found.empty()) return rebinding(before.name, "is no longer there");
+    now = found.mapped()->tensor;
+    const State after = state_of(*found.mapped());
     if (!after.tensor.is_same(before.tensor)) {
       return rebinding(before.name, "is another tensor than before");
     }
@@ -106,28 +129,30 @@ std::optional<Rejection> WeightWatch::moved(const Module& module) const {
       return rebinding(before.name, "has another shape than before");
     }
   }
-  if (now.size() > states_.size()) {
-    return rebinding(now[states_.size()].name, "is a tensor that wasn't there before");
+  for (const NamedTensor& named : tensors) {
+    if (by_name.contains(named.name)) {
+      now = named.tensor;
+      return rebinding(named.name, "is a tensor that wasn't there before");
+    }
   }
   return std::nullopt;
 }
 
-bool WeightWatch::changed(const Contents& c) const {
-  if (c.mapped) return MappedWeights::current()->written(*states_[c.owner].storage);
-  return sum_of(c.bytes) != c.sum;
-}
-
 void WeightWatch::put_back() const {
+  const auto changed = changed_now();
   const RecordingPause pause;
-  for (const Contents& c : contents_) {
-    if (c.copy.defined() && changed(c)) c.bytes.copy_(c.copy);
+  for (std::size_t i = 0; i < contents_.size(); ++i) {
+    const Contents& c = contents_[i];
+    if (c.copy.defined() && changed[i]) c.bytes.copy_(c.copy);
   }
 }
 
 std::optional<Rejection> WeightWatch::written() const {
   std::optional<Rejection> first;
-  for (const Contents& c : contents_) {
-    if (!changed(c)) continue;
+  const auto changed = changed_now();
+  for (std::size_t i = 0; i < contents_.size(); ++i) {
+    const Contents& c = contents_[i];
+    if (!changed[i]) continue;
     const RecordingPause pause;
     if (c.copy.defined()) c.bytes.copy_(c.copy);
     if (first) continue;

@@ -18,7 +18,11 @@ class WeightWatch {
   explicit WeightWatch(const Module& module);
 
   /// The first tensor that is another one, or lies or looks otherwise than before, as a refusal.
-  std::optional<Rejection> moved(const Module& module) const;
+  /// Tensors that weren't there before are one, too. `now` becomes the tensor that is there
+  /// instead, where there is one.
+  std::optional<Rejection> moved(const Module& module, at::Tensor& now) const;
+  /// Takes tensors that weren't there before as if they had been; returns them.
+  std::vector<NamedTensor> adopt(const Module& module);
   /// The first tensor whose contents aren't what they were, as a refusal. Contents of small
   /// storages are put back. Costs one pass over the weights' memory.
   std::optional<Rejection> written() const;
@@ -45,8 +49,9 @@ class WeightWatch {
     at::Tensor copy;   ///< undefined for large storages
   };
   static State state_of(const NamedTensor& named);
-  static std::uint64_t sum_of(const at::Tensor& bytes);
-  bool changed(const Contents& contents) const;
+  void add(const std::vector<NamedTensor>& tensors);
+  /// By index of contents_: whether they aren't what they were.
+  std::vector<bool> changed_now() const;
 
   std::vector<State> states_;
   std::vector<Contents> contents_;  ///< one per storage

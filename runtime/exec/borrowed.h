@@ -21,6 +21,8 @@ class BorrowedOutputs {
   /// if nobody does.
   const std::vector<at::Tensor>& renew(const std::string& name);
   std::uint64_t generation() const noexcept { return generation_; }
+  /// What lies behind the tensors of every generation.
+  const std::vector<at::Tensor>& memory() const noexcept { return memory_; }
 
  private:
   std::vector<at::Tensor> memory_;

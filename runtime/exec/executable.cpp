@@ -169,6 +169,13 @@ void Executable::Impl::pin_weights() {
     ranges.emplace_back(base, base + storage->nbytes());
   }
   weight_ranges_ = merged(std::move(ranges));
+  state_ranges_.clear();
+  for (const plan::Buffer& b : planned_.plan.problem.buffers) {
+    if (b.kind != plan::BufferKind::kState) continue;
+    const c10::Storage& storage = planned_.weights.at(b.name).storage();
+    const auto* base = static_cast<const std::byte*>(storage.data());
+    state_ranges_.emplace_back(b.name, exec::ByteRange{base, base + storage.nbytes()});
+  }
 }
 
 void Executable::Impl::check_pins() const {
@@ -176,6 +183,20 @@ void Executable::Impl::check_pins() const {
   for (const WeightPin& pin : pins_) {
     const c10::StorageImpl* storage = pin.tensor->unsafe_storage().unsafeGetStorageImpl();
     if (storage != pin.storage || storage->data() != pin.data) report_moved_weight();
+  }
+}
+
+/// Inputs in memory that a replay may write while it reads them: the plan orders nothing around
+/// that. Programs without state have nothing to look at.
+void Executable::Impl::check_inputs_apart(const std::vector<at::Tensor>& inputs) const {
+  for (const auto& [name, range] : state_ranges_) {
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (!overlap(exec::byte_range(inputs[i]), range)) continue;
+      throw Error(Code::kInvalidArgument,
+                  fmt::format("input {} ('{}') overlaps state '{}', which this replay may write: "
+                              "pass a clone",
+                              i, inputs_.specs()[i].name, name));
+    }
   }
 }
 
@@ -236,10 +257,25 @@ void Executable::Impl::check_overlap(const std::vector<at::Tensor>& inputs,
   }
 }
 
+void Executable::Impl::check_not_fed_back(const std::vector<at::Tensor>& inputs) const {
+  for (const at::Tensor& memory : borrowed_->memory()) {
+    const exec::ByteRange out = exec::byte_range(memory);
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (!overlap(out, exec::byte_range(inputs[i]))) continue;
+      throw Error(Code::kInvalidArgument,
+                  fmt::format("input {} ('{}') is an output borrowed from this executable, which "
+                              "the replay would overwrite: clone it, or use OutputMode::kOwned",
+                              i, inputs_.specs()[i].name));
+    }
+  }
+}
+
 std::vector<at::Tensor> Executable::Impl::run(const std::vector<at::Tensor>& inputs) {
   const InFlight in_flight(in_flight_);
   check_pins();
+  check_inputs_apart(inputs);
   if (borrowed_) {
+    check_not_fed_back(inputs);
     const std::vector<at::Tensor>& outputs = borrowed_->renew(program_.graph().name());
     runner_->run(inputs, outputs);
     return outputs;
@@ -257,6 +293,7 @@ void Executable::Impl::run(const std::vector<at::Tensor>& inputs,
   check_overlap(inputs, outputs);
   const InFlight in_flight(in_flight_);
   check_pins();
+  check_inputs_apart(inputs);
   // Whoever saved an output for backward must hear that it changed.
   for (const at::Tensor& output : outputs) {
     if (!output.is_inference()) output.unsafeGetTensorImpl()->bump_version();

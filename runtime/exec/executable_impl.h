@@ -54,9 +54,11 @@ class Executable::Impl {
   void pin_weights();
   std::map<std::string, at::Tensor> replaced(const std::vector<NamedTensor>& weights) const;
   void check_pins() const;
+  void check_inputs_apart(const std::vector<at::Tensor>& inputs) const;
   [[noreturn]] void report_moved_weight() const;
   void check_overlap(const std::vector<at::Tensor>& inputs,
                      const std::vector<at::Tensor>& outputs) const;
+  void check_not_fed_back(const std::vector<at::Tensor>& inputs) const;
   void fill_report(const exec::Backend& backend);
 
   Program program_;
@@ -64,7 +66,8 @@ class Executable::Impl {
   exec::Signature inputs_;
   exec::Signature outputs_;
   std::vector<WeightPin> pins_;
-  std::vector<exec::ByteRange> weight_ranges_;  // sorted, disjoint
+  std::vector<exec::ByteRange> weight_ranges_;                         // sorted, disjoint
+  std::vector<std::pair<std::string, exec::ByteRange>> state_ranges_;  // by name
   std::unique_ptr<exec::Runner> runner_;
   Report report_;
   std::optional<exec::BorrowedOutputs> borrowed_;

@@ -3,6 +3,7 @@
 #include <c10/core/GradMode.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/ScalarTypeToTypeMeta.h>
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <monograph/error.h>
@@ -100,6 +101,17 @@ bool is_plain(c10::DispatchKeySet keys) {
                                  c10::DispatchKey::ZeroTensor, c10::DispatchKey::Python,
                                  c10::DispatchKey::Functionalize});
   return !keys.has_any(odd) && keys.has_any(c10::DispatchKeySet({c10::DispatchKey::Dense}));
+}
+
+/// What a storage says that refuses to show its data, as those of borrowed outputs do that have
+/// ended; empty if it has nothing to say.
+std::string own_words(const c10::Storage& storage) {
+  try {
+    (void)storage.data();
+  } catch (const c10::Error& e) {
+    return std::string(": ") + e.msg();
+  }
+  return {};
 }
 
 }  // namespace
@@ -212,8 +224,8 @@ void Signature::check_one(std::size_t index, const at::Tensor& t) const {
   const c10::Storage& storage = t.storage();
   const std::size_t start = static_cast<std::size_t>(t.storage_offset()) * slot.dtype.itemsize();
   if (start + slot.extent > storage.nbytes() || storage.data() == nullptr) {
-    fail(index, fmt::format("{}a tensor whose storage holds only {} bytes of the {} it spans",
-                            expected(), storage.nbytes(), start + slot.extent));
+    fail(index, fmt::format("{}a tensor whose storage holds only {} bytes of the {} it spans{}",
+                            expected(), storage.nbytes(), start + slot.extent, own_words(storage)));
   }
 }
 

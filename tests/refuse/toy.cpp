@@ -23,8 +23,11 @@ Toy::Toy(Body b, unsigned seed) : body(std::move(b)) {
 }
 
 std::vector<NamedTensor> Toy::tensors() const {
-  return {{"weight", weight, false},      {"bias", bias, false},  {"count", count, true},
-          {"deviation", deviation, true}, {"cache", cache, true}, {"tied", tied, false}};
+  std::vector<NamedTensor> all = {{"weight", weight, false}, {"bias", bias, false},
+                                  {"count", count, true},    {"deviation", deviation, true},
+                                  {"cache", cache, true},    {"tied", tied, false}};
+  if (late.defined()) all.push_back({"late", late, true});
+  return all;
 }
 
 Module Toy::module() {

@@ -39,6 +39,7 @@ struct Toy {
   at::Tensor outside, other;           // plain members, [4], equal values
   at::Tensor transposed;               // a view of `weight` taken at construction
   at::Tensor member;                   // a plain member, undefined at first
+  at::Tensor late;                     // a buffer that isn't registered at first
   Tensors history;                     // plain members that a forward may add to
   std::vector<float> host = {1, 2, 3, 4};
   int calls = 0;

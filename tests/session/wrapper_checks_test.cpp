@@ -59,6 +59,71 @@ TEST(DeclaredState, ItsAddressIsPinned) {
   EXPECT_EQ(count.const_data_ptr(), address);
 }
 
+TEST(DeclaredState, AnInputOnItIsRefusedByName) {
+  const Tensor cache = at::zeros({4});
+  Module module;
+  module.tensors = {{"cache", cache, true}};
+  module.input_names = {"x"};
+  module.forward = [cache](const Tensors& in) -> Tensors {
+    cache.add_(1);
+    return {in[0] + cache};
+  };
+  Options options;
+  options.mutable_state = {"cache"};
+  CompiledModule compiled(module, options);
+  for (int i = 0; i < 2; ++i) {
+    const Error error = caught([&] { compiled({cache.slice(0, 1, 3)}); });
+    EXPECT_EQ(error.code(), Code::kInvalidArgument);
+    EXPECT_THAT(error.what(), HasSubstr("input 0 ('x') overlaps state 'cache'"));
+    EXPECT_EQ(cache.sum().item<float>(), 0);
+  }
+  compiled({at::randn({4})});
+  EXPECT_EQ(cache.sum().item<float>(), 4);
+}
+
+/// Allocates its second cache in the first forward, which also writes it.
+struct Lazy {
+  Tensor there = at::zeros({2});
+  Tensor late;
+  Module module() {
+    Module m;
+    m.list_tensors = [this] {
+      std::vector<NamedTensor> all = {{"cache.1", there, true}};
+      if (late.defined()) all.insert(all.begin(), {"cache.0", late, true});
+      return all;
+    };
+    m.tensors = m.list_tensors();
+    m.forward = [this](const Tensors& in) -> Tensors {
+      if (!late.defined()) late = at::zeros({2});
+      there.add_(1);
+      late.add_(in[0]);
+      return {late + there};
+    };
+    return m;
+  }
+};
+
+TEST(DeclaredState, AllocatedByForwardItIsFoundOnceItIsThere) {
+  Options options;
+  options.mutable_state = {"cache.*"};
+  Lazy lazy;
+  CompiledModule compiled(lazy.module(), options);
+  const Tensor first = at::randn({2});
+  const Tensors want = eager(lazy.module().forward, {first});
+  expect_close(want[0], first + 1, 1e-6, "the first forward, by eager");
+  Tensor sum = first;
+  for (int call = 2; call <= 4; ++call) {
+    const Tensor x = at::randn({2});
+    sum = sum + x;
+    expect_close(compiled({x})[0], sum + call, 1e-6, "output");
+    expect_close(lazy.late, sum, 1e-6, "the cache that the first forward allocated");
+  }
+  // While it is traced, the first forward can't be told from later ones: they find what it wrote.
+  Lazy cold;
+  CompiledModule refused(cold.module(), options);
+  EXPECT_EQ(caught([&] { refused({first}); }).code(), Code::kRejectedDivergence);
+}
+
 TEST(DeclaredState, NamesThatFitNothingAreErrors) {
   const Counting counting;
   Options options;
@@ -88,6 +153,31 @@ TEST(DeclaredState, StaysWhatItWasWhenForwardThrowsWhileTraced) {
   EXPECT_EQ(count.item<float>(), 0);
   fail = false;
   expect_close(compiled({x})[0], x + 1, 1e-6, "afterwards");
+}
+
+// --- borrowed outputs ---
+
+TEST(BorrowedOutputs, FedBackTheyAreRefusedByName) {
+  Module module;
+  module.input_names = {"x"};
+  module.forward = [](const Tensors& in) -> Tensors { return {in[0] * 2, in[0].relu()}; };
+  Options options;
+  options.name = "twice";
+  options.output_mode = OutputMode::kBorrowed;
+  CompiledModule compiled(module, options);
+  const Tensor x = at::randn({3, 4});
+  const Tensors first = compiled({x});
+  for (const Tensor& lent : {first[0], first[1].slice(0, 0, 3)}) {
+    const Error error = caught([&] { compiled({lent}); });
+    EXPECT_EQ(error.code(), Code::kInvalidArgument);
+    EXPECT_THAT(error.what(), HasSubstr("input 0 ('x') is an output borrowed from"));
+  }
+  expect_close(first[0], x * 2, 1e-6, "a refused replay ends no borrowing");
+  expect_close(compiled({first[0].clone()})[0], x * 4, 1e-6, "a clone");
+  const Error ended = caught([&] { compiled({first[0]}); });
+  EXPECT_EQ(ended.code(), Code::kInvalidArgument);
+  EXPECT_THAT(ended.what(), HasSubstr("input 0 ('x')"));
+  EXPECT_THAT(ended.what(), HasSubstr("output 0 of 'twice', borrowed from replay 1"));
 }
 
 // --- the second forward ---

@@ -2,8 +2,10 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
+#include <c10/core/AutogradState.h>
 #include <c10/core/GradMode.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <monograph/compiled_module.h>
@@ -304,10 +306,24 @@ TEST(CompilationContext, EveryPieceOfStateIsPutBackAlsoAfterExceptions) {
   }
 }
 
+template <class Fn>
+void switch_autograd(Fn change) {
+  c10::AutogradState state = c10::AutogradState::get_tls_state();
+  change(state);
+  c10::AutogradState::set_tls_state(state);
+}
+
 TEST(CompilationContext, EachPieceIsNamedByItself) {
   const std::pair<const char*, void (*)()> rows[] = {
       {"grad mode", [] { c10::GradMode::set_enabled(false); }},
+      {"inference mode",
+       [] { switch_autograd([](c10::AutogradState& s) { s.set_inference_mode(true); }); }},
+      {"forward-AD mode",
+       [] { switch_autograd([](c10::AutogradState& s) { s.set_fw_grad_mode(false); }); }},
+      {"dispatch keys",
+       [] { c10::impl::tls_set_dispatch_key_excluded(c10::DispatchKey::Python, true); }},
       {"autocast", [] { at::autocast::set_autocast_enabled(at::kCPU, true); }},
+      {"autocast", [] { at::autocast::set_autocast_dtype(at::kCUDA, at::kBFloat16); }},
       {"autocast cache", [] { at::autocast::set_autocast_cache_enabled(false); }},
       {"default dtype", [] { at::set_default_dtype(caffe2::TypeMeta::Make<double>()); }},
       {"deterministic algorithms",

@@ -108,9 +108,12 @@ class CudaRunner final : public exec::Runner {
     std::size_t slot;
     const at::Tensor* tensor;  // in planned_.weights
     std::uint32_t version;     // when it was copied
+    bool state = false;        // copied before each replay
+    bool written = false;      // by the plan: copied back after each replay
   };
   void upload(Upload& weight, CUstream stream);
   void upload_changed(CUstream stream);
+  void download_state(CUstream stream);
   std::vector<DeviceBuffer> stand_in(CUstream stream);
   void keep_state(StateKeeper& keeper) const;
   std::string device_text() const;
@@ -191,7 +194,14 @@ void CudaRunner::place_weights(CUstream stream) {
           DeviceBuffer::allocate(session_->context(), bytes + padding, "weight " + w.name));
       memory_.weight_addresses[i] =
           memory_.owned.back().get() + padding + static_cast<CUdeviceptr>(w.shift);
-      upload(uploads_.emplace_back(Upload{i, &tensor, 0}), stream);
+      const auto buffer =
+          std::ranges::find(planned_.plan.problem.buffers, w.name, &plan::Buffer::name);
+      const bool state = buffer->kind == plan::BufferKind::kState;
+      const bool written =
+          state && std::ranges::any_of(planned_.plan.problem.launches, [&](const auto& launch) {
+            return std::ranges::binary_search(launch.writes, buffer->id);
+          });
+      upload(uploads_.emplace_back(Upload{i, &tensor, 0, state, written}), stream);
     }
   }
   ports_.weights = memory_.weight_addresses;
@@ -208,11 +218,30 @@ void CudaRunner::upload(Upload& weight, CUstream stream) {
   weight.version = version_of(*weight.tensor);
 }
 
-/// Weights of a host module that LibTorch has written since they were uploaded.
+/// Weights of a host module that LibTorch has written since they were uploaded. State is what the
+/// host has: other shapes' executables and eager code write it, too.
 void CudaRunner::upload_changed(CUstream stream) {
   for (Upload& weight : uploads_) {
-    if (version_of(*weight.tensor) != weight.version) upload(weight, stream);
+    if (weight.state || version_of(*weight.tensor) != weight.version) upload(weight, stream);
   }
+}
+
+/// State of a host module that the replay has written is the host's again when it returns.
+void CudaRunner::download_state(CUstream stream) {
+  bool any = false;
+  for (const Upload& weight : uploads_) {
+    if (!weight.written) continue;
+    const auto& storage = weight.tensor->storage();
+    const Weight& w = memory_.weights[weight.slot];
+    const NodeScope scope(w.name);
+    session_->context()->driver().MemcpyDtoHAsync(
+        storage.mutable_data(),
+        memory_.weight_addresses[weight.slot] - static_cast<CUdeviceptr>(w.shift), storage.nbytes(),
+        stream);
+    if (!weight.tensor->is_inference()) weight.tensor->unsafeGetTensorImpl()->bump_version();
+    any = true;
+  }
+  if (any) session_->context()->driver().StreamSynchronize(stream);
 }
 
 /// Direct ports have no address before the first call; zeroed memory stands in, which is a valid
@@ -335,6 +364,7 @@ bool CudaRunner::run_with(const std::vector<at::Tensor>& inputs,
   } else if (launched) {
     copy_out(outputs, s);
   }
+  if (launched) download_state(s);
   turn.finish();
   return launched;
 }

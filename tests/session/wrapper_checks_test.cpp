@@ -66,7 +66,7 @@ TEST(DeclaredState, AnInputOnItIsRefusedByName) {
   module.input_names = {"x"};
   module.forward = [cache](const Tensors& in) -> Tensors {
     cache.add_(1);
-    return {in[0] + cache};
+    return {in[0] + cache.slice(0, 0, 2)};
   };
   Options options;
   options.mutable_state = {"cache"};
@@ -77,7 +77,7 @@ TEST(DeclaredState, AnInputOnItIsRefusedByName) {
     EXPECT_THAT(error.what(), HasSubstr("input 0 ('x') overlaps state 'cache'"));
     EXPECT_EQ(cache.sum().item<float>(), 0);
   }
-  compiled({at::randn({4})});
+  compiled({at::randn({2})});
   EXPECT_EQ(cache.sum().item<float>(), 4);
 }
 
@@ -121,7 +121,7 @@ TEST(DeclaredState, AllocatedByForwardItIsFoundOnceItIsThere) {
   // While it is traced, the first forward can't be told from later ones: they find what it wrote.
   Lazy cold;
   CompiledModule refused(cold.module(), options);
-  EXPECT_EQ(caught([&] { refused({first}); }).code(), Code::kRejectedDivergence);
+  EXPECT_EQ(caught([&] { refused({first}); }).code(), Code::kRejectedRebinding);
 }
 
 TEST(DeclaredState, NamesThatFitNothingAreErrors) {

@@ -21,10 +21,10 @@ struct Ceilings {
 Ceilings measure_ceilings();
 
 struct ProfileSettings {
-  int warm_up = 3;                ///< replays before the first that counts
-  int runs = 30;                  ///< replays that count
-  bool ceilings = true;           ///< measure them (host back end only)
-  std::optional<Ceilings> known;  ///< take these instead
+  int warm_up = 3;                  ///< replays before the first that counts
+  int runs = 30;                    ///< replays that count
+  bool ceilings = true;             ///< measure them (host back end only)
+  std::optional<Ceilings> known{};  ///< take these instead
 };
 
 /// One launch over all runs. Times in microseconds.

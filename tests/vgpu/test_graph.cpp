@@ -194,6 +194,33 @@ TEST_F(GraphTest, AnExecutableGraphOutlivesItsGraphAndItsQueuedWorkOutlivesIt) {
   EXPECT_EQ(download<unsigned>(a.get(), 4), std::vector<unsigned>(4, 9));
 }
 
+// A node without an edge to the end of a long chain must sometimes run after all of the chain.
+TEST_F(GraphTest, AShortBranchMayOutlastALongOne) {
+  DeviceBuffer value = DeviceBuffer::allocate(context, 4),
+               other = DeviceBuffer::allocate(context, 4), out = DeviceBuffer::allocate(context, 4);
+  Graph graph = Graph::create(context);
+  CUgraphNodeParams alone = fill_node(value.get(), 7, 1);
+  graph.add_node(alone);
+  CUgraphNode last = nullptr;
+  for (unsigned i = 0; i < 40; ++i) {
+    CUgraphNodeParams link = fill_node(other.get(), i, 1);
+    last = i == 0 ? graph.add_node(link) : graph.add_node(link, {{last}});
+  }
+  CUgraphNodeParams copy = copy_node(out.get(), value.get(), 4);
+  graph.add_node(copy, {{last}});
+  GraphExec exec = graph.instantiate();
+  int early = 0, late = 0;
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+    controls().seed(seed);
+    driver().MemsetD32Async(value.get(), 0, 1, stream.get());
+    exec.launch(stream.get());
+    ++(download<unsigned>(out.get(), 1)[0] == 7 ? early : late);
+  }
+  controls().seed(0);
+  EXPECT_GT(early, 0);
+  EXPECT_GT(late, 0);
+}
+
 TEST_F(GraphTest, TheDriversDotNamesKernels) {
   const Library library = load_image(context, "probe");
   Graph graph = Graph::create(context);

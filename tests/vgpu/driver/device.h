@@ -43,6 +43,7 @@ struct Dep {
 struct Op {
   std::function<CUresult()> run;
   std::vector<Dep> deps;
+  uint64_t rank = 0;  // the smaller, the earlier, with seeds that hold some work back
   bool done = false, started = false;
 };
 

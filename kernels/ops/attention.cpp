@@ -166,8 +166,7 @@ std::string source_text(const Call& call, const Attention& a, std::int64_t split
   s += fmt::format(
       "extern \"C\" __global__ void __launch_bounds__({}, {}) mg_attention(const {}* q, "
       "const {}* k, const {}* v, ",
-      warps_of_block(rows) * 32, rows > 4 || !target.has_programmatic_launch ? 1 : 2, type, type,
-      type);
+      warps_of_block(rows) * 32, rows <= 4 && target.arch == "sm_90" ? 2 : 1, type, type, type);
   if (masked) s += fmt::format("const {}* mask, ", mask);
   s += fmt::format("{}* out{}) {{\n", out, splits > 1 ? ", float* parts, unsigned* tickets" : "");
   std::string strides = numbers(a.q_strides, false) + numbers(a.k_strides, false) +

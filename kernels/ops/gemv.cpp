@@ -13,7 +13,7 @@ using fusion::LinearCall;
 
 constexpr std::int64_t kMostVectors = 8;
 constexpr std::int64_t kWarps = 8;
-constexpr std::int64_t kStages = 3;
+constexpr std::int64_t kStages = 3;         // with the copy engine; cp.async takes more registers
 constexpr std::int64_t kStageBytes = 4096;  // of a warp's row
 constexpr std::int64_t kLargestStage = 8192;
 constexpr std::int64_t kResident = 2;         // blocks a multiprocessor
@@ -21,6 +21,7 @@ constexpr std::int64_t kBlockReserve = 1024;  // of shared memory, the driver's
 
 struct Plan {
   std::int64_t split = 1, grid_split = 1, slice = 0, blocks = 1, most_units = 1, shared = 0;
+  std::int64_t stages = kStages;
 };
 
 std::int64_t slice_of(const LinearCall& c, std::int64_t slices) {
@@ -36,8 +37,8 @@ bool all_used(const LinearCall& c, std::int64_t slices) {
 std::int64_t shared_bytes(const LinearCall& c, const Plan& p) {
   const std::int64_t size = itemsize(c.dtype);
   const std::int64_t columns = p.grid_split == 1 ? c.k : p.slice * p.split;
-  std::int64_t bytes = kWarps * kStages * p.slice * size;
-  bytes += (c.m * columns * size + 15) / 16 * 16 + kWarps * kStages * 8;
+  std::int64_t bytes = kWarps * p.stages * p.slice * size;
+  bytes += (c.m * columns * size + 15) / 16 * 16 + kWarps * p.stages * 8;
   if (p.split > 1 || p.grid_split > 1) bytes += kWarps * p.most_units * c.parts * c.m * 4;
   return bytes;
 }
@@ -46,6 +47,7 @@ std::int64_t shared_bytes(const LinearCall& c, const Plan& p) {
 /// few rows to fill the device.
 std::optional<Plan> make_plan(const LinearCall& c, const Target& target) {
   Plan p;
+  if (!target.has_programmatic_launch) p.stages = kStages - 1;
   const std::int64_t size = itemsize(c.dtype);
   while (p.split < kWarps && slice_of(c, p.split) * size > kStageBytes &&
          all_used(c, p.split * 2)) {
@@ -80,7 +82,7 @@ std::string source_text(const Call& call, const LinearCall& c, const Plan& p,
   text += fmt::format(
       "using Shape = mg::GemvShape<{}, {}, {}, {}, {}, {}LL, {}, {}, {}, {}, {}, {}, {}>;\n",
       device_type(c.dtype), c.m, c.units, c.parts, c.k, c.stride, kWarps, p.split, p.grid_split,
-      kStages, p.most_units, static_cast<int>(c.norm), prefetch);
+      p.stages, p.most_units, static_cast<int>(c.norm), prefetch);
   const bool shares = p.grid_split > 1;
   text += fmt::format("extern \"C\" __global__ void __launch_bounds__({}) mg_gemv({}{}) {{\n",
                       kWarps * 32, s.parameters, shares ? ", float* parts, unsigned* tickets" : "");

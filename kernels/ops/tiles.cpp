@@ -91,6 +91,9 @@ Match match(const Call& call, const Target& target) {
   if (!c) return Match::no(std::move(why));
   why = unsuitable(call, *c);
   if (why.empty() && !target.has_programmatic_launch) why = "needs the copy engine of sm_90";
+  // Its compiler takes more registers than ten warps leave each thread.
+  const bool crowded = target.arch == "sm_100" && c->m > 8 && c->norm != LinearCall::Norm::kNone;
+  if (why.empty() && crowded) why = "needs more registers on sm_100 for a norm of over 8 vectors";
   if (!why.empty()) return Match::no(std::move(why));
   const auto p = make_plan(*c, target);
   if (!p) return Match::no("vectors too long for shared memory");

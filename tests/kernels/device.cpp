@@ -120,7 +120,8 @@ class Run {
 
   Outcome go(const RunOptions& options) {
     seed(options.seed);
-    const Compiled compiled = compiler().compile(instance_, test_target().arch);
+    const Compiler& chosen = options.compiler != nullptr ? *options.compiler : compiler();
+    const Compiled compiled = chosen.compile(instance_, test_target().arch);
     const Library library = Library::load(context(), compiled.image);
     Kernel kernel = library.kernel(compiled.entry);
     if (instance_.geometry.dynamic_shared_bytes > 48u << 10) {
@@ -283,6 +284,12 @@ const Target& test_target() {
 Outcome run(const Instance& instance, const Call& call, const std::vector<Values>& inputs,
             const RunOptions& options) {
   return Run(instance, call, inputs).go(options);
+}
+
+void reset_device() {
+  if (auto* reset = reinterpret_cast<decltype(&vgpu_reset)>(driver().extension("vgpu_reset"))) {
+    reset();
+  }
 }
 
 }  // namespace kernels_test

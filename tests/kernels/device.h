@@ -30,14 +30,18 @@ struct Outcome {
 
 struct RunOptions {
   std::uint64_t seed = 0;
+  const monograph::kernels::Compiler* compiler = nullptr;  ///< null: one with a disk cache
   int repeats = 1;  ///< launches on the same memory, outputs poisoned before each
 };
 
-/// Compiles (through the disk cache) and runs `instance` on `inputs` laid out as `call` says: each
+/// Compiles and runs `instance` on `inputs` laid out as `call` says: each
 /// operand starts at an address of exactly its alignment, between red zones; gaps between the
 /// elements of outputs are filled with a pattern that must survive. Inputs must survive too, except
 /// for state that steps of the call write. A result that is such state is left out of `outputs`.
 Outcome run(const Instance& instance, const Call& call, const std::vector<Values>& inputs,
             const RunOptions& options = {});
+
+/// The virtual GPU forgets the fault of a kernel that went wrong.
+void reset_device();
 
 }  // namespace kernels_test

@@ -360,9 +360,10 @@ class Interpreter {
       mean /= static_cast<Real>(at.size());
       Real square = 0;
       for (const auto i : at) square += (x.at[i] - mean) * (x.at[i] - mean);
-      // Sums of floats overflow where this one doesn't.
-      const bool narrow = rounding_ == Rounding::kEager && x.dtype != DType::kF64;
-      if (narrow && square > std::numeric_limits<float>::max()) square = HUGE_VALL;
+      // Sums of floats and doubles overflow where this one doesn't.
+      const Real largest = x.dtype == DType::kF64 ? Real{std::numeric_limits<double>::max()}
+                                                  : Real{std::numeric_limits<float>::max()};
+      if (rounding_ == Rounding::kEager && square > largest) square = HUGE_VALL;
       const Real scale = 1 / std::sqrt(square / static_cast<Real>(at.size()) + e);
       for (std::size_t k = 0; k < at.size(); ++k) {
         Real y = (x.at[at[k]] - mean) * scale;

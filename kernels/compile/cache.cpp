@@ -1,7 +1,5 @@
 #include "kernels/compile/cache.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -13,6 +11,7 @@
 #include <set>
 
 #include "kernels/compile/digest.h"
+#include "kernels/compile/folder_lock.h"
 #include "runtime/base/log.h"
 
 namespace monograph::kernels {
@@ -49,23 +48,6 @@ std::string default_directory() {
   }
   return "none";
 }
-
-/// Holds an exclusive lock on the cache while it lives; best effort.
-class Lock {
- public:
-  explicit Lock(const std::string& directory)
-      : fd_(::open((directory + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
-    if (fd_ >= 0) ::flock(fd_, LOCK_EX);
-  }
-  ~Lock() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Lock(const Lock&) = delete;
-  Lock& operator=(const Lock&) = delete;
-
- private:
-  int fd_;
-};
 
 std::string digest_of(std::string_view entry, std::span<const std::byte> image,
                       const Resources& resources) {
@@ -129,7 +111,7 @@ std::optional<Compiled> cache_read(const std::string& directory, const std::stri
 }
 
 void cache_write(const std::string& directory, const std::string& key, const Compiled& compiled) {
-  const Lock lock(directory);
+  const FolderLock lock(directory);
   Header h{};
   std::memcpy(h.magic, kMagic, sizeof h.magic);
   h.resources = compiled.resources;

@@ -1,8 +1,6 @@
 #include "runtime/cuda/tune/cache.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -15,6 +13,7 @@
 
 #include "kernels/compile/cache.h"
 #include "kernels/compile/digest.h"
+#include "kernels/compile/folder_lock.h"
 #include "runtime/base/log.h"
 
 namespace monograph::cuda {
@@ -34,23 +33,6 @@ void warn_once(const std::string& folder, const std::string& why) {
                         "the next process",
                         folder, why));
 }
-
-/// Exclusive among processes while it lives; best effort, since files appear whole anyway.
-class Lock {
- public:
-  explicit Lock(const std::string& folder)
-      : fd_(::open((folder + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
-    if (fd_ >= 0) ::flock(fd_, LOCK_EX);
-  }
-  ~Lock() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Lock(const Lock&) = delete;
-  Lock& operator=(const Lock&) = delete;
-
- private:
-  int fd_;
-};
 
 /// Reading needs no permission to write; making the folder does.
 std::string open_folder(const std::string& requested, bool& writable) {
@@ -146,7 +128,7 @@ void TuningCache::store(const std::string& key, const TuningEntry& entry) {
   const std::lock_guard lock(mutex_);
   known_[key] = entry;
   if (!writable_) return;
-  const Lock shared(folder_);
+  const kernels::FolderLock shared(folder_);
   const std::string path = path_of(key);
   const std::string temporary = fmt::format("{}.{}.tmp", path, ::getpid());
   std::ofstream out(temporary, std::ios::binary | std::ios::trunc);

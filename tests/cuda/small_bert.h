@@ -39,14 +39,16 @@ inline Tensors tokens(std::int64_t rows, std::int64_t length) {
   return {at::randint(100, {rows, length}), mask};
 }
 
-inline Program bert(const bench::BertConfig& config, const Tensors& inputs) {
+inline Program bert(const bench::BertConfig& config, const Tensors& inputs,
+                    const Options& options = {}) {
   bench::BertSentenceEncoder model(config);
   model->eval();
   for (auto& p : model->parameters()) p.requires_grad_(false);
-  return trace(make_module<2>(model, {"input_ids", "attention_mask"}), inputs);
+  return trace(make_module<2>(model, {"input_ids", "attention_mask"}), inputs, options);
 }
-inline Program bert(bench::Attention attention, const Tensors& inputs) {
-  return bert(small_bert(2, attention), inputs);
+inline Program bert(bench::Attention attention, const Tensors& inputs,
+                    const Options& options = {}) {
+  return bert(small_bert(2, attention), inputs, options);
 }
 
 }  // namespace monograph::test

@@ -257,6 +257,17 @@ LinearSource linear_source(const Call& call, const LinearCall& linear) {
   return s;
 }
 
+std::string unaligned(const Call& call, const LinearCall& linear) {
+  const std::int64_t size = itemsize(linear.dtype);
+  if (linear.k * size % 16 != 0 || linear.stride * size % 16 != 0) {
+    return "rows are no multiple of 16 bytes";
+  }
+  for (const std::int32_t t : {linear.x, linear.weight, linear.norm_weight, linear.norm_bias}) {
+    if (t >= 0 && call.inputs[static_cast<std::size_t>(t)].alignment < 16) return "alignment";
+  }
+  return {};
+}
+
 Roofline linear_roofline(const Call&, const LinearCall& linear) {
   Roofline r = roofline(linear.epilogue);
   const auto size = static_cast<double>(itemsize(linear.dtype));

@@ -38,6 +38,9 @@ struct LinearSource {
 };
 LinearSource linear_source(const Call& call, const LinearCall& linear);
 
+/// Why 16 bytes of x, the weight and the norm's can't be read at a time; empty if they can.
+std::string unaligned(const Call& call, const LinearCall& linear);
+
 /// Bytes and operations of the whole.
 Roofline linear_roofline(const Call& call, const LinearCall& linear);
 

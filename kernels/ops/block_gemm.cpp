@@ -35,11 +35,7 @@ std::string unsuitable(const Call& call, const LinearCall& c) {
   if (!is_half(c.dtype)) return "dtype " + std::string(dtype_name(c.dtype));
   if (c.m < kLeastVectors || c.m > kMostVectors) return fmt::format("{} vectors", c.m);
   if (c.norm != LinearCall::Norm::kNone) return "a normalisation before the product";
-  if (c.k % 8 != 0 || c.stride % 8 != 0) return "rows are no multiple of 16 bytes";
-  for (const std::int32_t t : {c.x, c.weight}) {
-    if (call.inputs[static_cast<std::size_t>(t)].alignment < 16) return "alignment";
-  }
-  return {};
+  return fusion::unaligned(call, c);
 }
 
 std::string source_text(const Call& call, const LinearCall& c, const Tile& t,

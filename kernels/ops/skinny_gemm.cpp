@@ -25,10 +25,8 @@ Match match(const Call& call, const Target&) {
   if (!is_half(c->dtype)) return Match::no("dtype " + std::string(dtype_name(c->dtype)));
   if (c->m > kMostVectors) return Match::no(fmt::format("{} vectors", c->m));
   if (c->norm != LinearCall::Norm::kNone) return Match::no("a normalisation before the product");
-  if (c->k % 8 != 0 || c->stride % 8 != 0) return Match::no("rows are no multiple of 16 bytes");
-  for (const std::int32_t t : {c->x, c->weight}) {
-    if (call.inputs[static_cast<std::size_t>(t)].alignment < 16) return Match::no("alignment");
-  }
+  why = fusion::unaligned(call, *c);
+  if (!why.empty()) return Match::no(std::move(why));
   const fusion::LinearSource s = fusion::linear_source(call, *c);
   Instance i;
   i.source = "mg_skinny.cu";

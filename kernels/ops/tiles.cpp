@@ -78,11 +78,7 @@ std::string source_text(const Call& call, const LinearCall& c, const Plan& p,
 std::string unsuitable(const Call& call, const LinearCall& c) {
   if (!is_half(c.dtype)) return "dtype " + std::string(dtype_name(c.dtype));
   if (c.m > kMostVectors) return fmt::format("{} vectors", c.m);
-  if (c.k % 8 != 0 || c.stride % 8 != 0) return "rows are no multiple of 16 bytes";
-  for (const std::int32_t t : {c.x, c.weight, c.norm_weight, c.norm_bias}) {
-    if (t >= 0 && call.inputs[static_cast<std::size_t>(t)].alignment < 16) return "alignment";
-  }
-  return {};
+  return fusion::unaligned(call, c);
 }
 
 Match match(const Call& call, const Target& target) {

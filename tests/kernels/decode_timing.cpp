@@ -22,6 +22,7 @@
 #include "runtime/cuda/graph/plan_graph.h"
 #include "runtime/lower/lower.h"
 #include "tests/kernels/decoder_text.h"
+#include "tests/kernels/types_only.h"
 
 namespace kernels_test {
 namespace {
@@ -31,20 +32,6 @@ using cuda::Address;
 
 constexpr std::int64_t kPosition = 1024;
 constexpr std::size_t kPattern = std::size_t{64} << 20;
-
-/// Agrees to keep any constant, by its type alone.
-class TypesOnly final : public passes::ConstantEvaluator {
- public:
-  std::optional<std::vector<passes::FoldedConstant>> evaluate(const ir::Node& node) override {
-    if (node.values().size() != 1) return std::nullopt;
-    const ir::Value& v = node.values().front();
-    return std::vector<passes::FoldedConstant>{
-        {"folded_" + std::to_string(made_++), v.type, v.type.storage_extent()}};
-  }
-
- private:
-  int made_ = 0;
-};
 
 std::string file_text(const std::string& path) {
   std::ifstream file(path);

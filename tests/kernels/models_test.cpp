@@ -13,25 +13,12 @@
 #include "kernels/compile/compiler.h"
 #include "kernels/registry.h"
 #include "runtime/cuda/backend/convert_call.h"
+#include "tests/kernels/types_only.h"
 
 namespace kernels_test {
 namespace {
 
 using namespace monograph;
-
-/// Agrees to keep any constant, by its type alone.
-class TypesOnly final : public passes::ConstantEvaluator {
- public:
-  std::optional<std::vector<passes::FoldedConstant>> evaluate(const ir::Node& node) override {
-    if (node.values().size() != 1) return std::nullopt;
-    const ir::Value& v = node.values().front();
-    return std::vector<passes::FoldedConstant>{
-        {"folded_" + std::to_string(made_++), v.type, v.type.storage_extent()}};
-  }
-
- private:
-  int made_ = 0;
-};
 
 struct Lowered {
   int launches = 0;

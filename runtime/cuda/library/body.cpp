@@ -67,18 +67,6 @@ std::optional<Source> Chain::source(const Argument* a) const {
   return s;
 }
 
-Body body_of(const kernels::Call& call) {
-  Body body;
-  Step step;
-  step.op = call.op;
-  step.args = call.args;
-  step.kwargs = call.kwargs;
-  if (!call.outputs.empty()) step.output = call.outputs.front();
-  body.steps.push_back(std::move(step));
-  body.outputs.push_back(static_cast<std::int32_t>(call.inputs.size()));
-  return body;
-}
-
 std::optional<double> number(const Argument* a) {
   if (a == nullptr || !a->tensors.empty()) return std::nullopt;
   if (const auto* d = std::get_if<double>(&a->scalar)) return *d;

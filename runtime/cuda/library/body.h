@@ -79,9 +79,6 @@ class Chain {
   std::int32_t root_ = -1;  ///< the chain's value; views of all of it are the same
 };
 
-/// A call without a body as a body of one step.
-kernels::Body body_of(const kernels::Call& call);
-
 /// A number among arguments; nullopt if it is none.
 std::optional<double> number(const kernels::Argument* a);
 

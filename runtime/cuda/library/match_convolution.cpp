@@ -2,6 +2,7 @@
 #include <array>
 #include <utility>
 
+#include "kernels/fusion/program.h"
 #include "runtime/cuda/library/body.h"
 
 namespace monograph::cuda {
@@ -168,7 +169,7 @@ class Matcher {
 }  // namespace
 
 std::optional<LibraryMatch> match_convolution(const kernels::Call& call, std::string* why) {
-  const kernels::Body own = call.body ? kernels::Body{} : detail::body_of(call);
+  const kernels::Body own = call.body ? kernels::Body{} : kernels::fusion::body_of(call);
   return Matcher(call, call.body ? *call.body : own, why).run();
 }
 

@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "kernels/fusion/program.h"
 #include "runtime/cuda/library/body.h"
 
 namespace monograph::cuda {
@@ -293,7 +294,7 @@ class Matcher {
 }  // namespace
 
 std::optional<LibraryMatch> match_matmul(const kernels::Call& call, std::string* why) {
-  const kernels::Body own = call.body ? kernels::Body{} : detail::body_of(call);
+  const kernels::Body own = call.body ? kernels::Body{} : kernels::fusion::body_of(call);
   return Matcher(call, call.body ? *call.body : own, why).run();
 }
 

@@ -5,8 +5,8 @@
 #   monograph::nvrtc         the run-time compiler
 #   monograph::cublaslt      cuBLASLt
 #   monograph::cuda_runtime_headers  what LibTorch's CUDA headers include: also crt/ and nv/
-# Each exists only where it was found; MONOGRAPH_CUDA_INCLUDE_DIR is false if the headers weren't, and
-# so is MONOGRAPH_CUDNN_INCLUDE_DIR, the folder of cudnn.h.
+#   monograph::cublaslt_headers, monograph::cudnn_headers  cublasLt.h, cudnn.h and what they include
+# Each exists only where it was found; MONOGRAPH_CUDA_INCLUDE_DIR is false if the headers weren't.
 # The driver library is no target: it is opened at run time and never linked.
 include_guard(GLOBAL)
 
@@ -40,6 +40,20 @@ endif()
 find_path(MONOGRAPH_CUDNN_INCLUDE_DIR cudnn.h PATHS ${_site}/nvidia/cudnn
   ${MONOGRAPH_CUDA_INCLUDE_DIR}/.. /usr PATH_SUFFIXES include NO_DEFAULT_PATH
   DOC "Folder of cudnn.h")
+if(TARGET monograph::cuda_runtime_headers)
+  foreach(_pair IN ITEMS cublaslt:${MONOGRAPH_CUDA_INCLUDE_DIR}/cublasLt.h
+      cudnn:${MONOGRAPH_CUDNN_INCLUDE_DIR}/cudnn.h)
+    string(REGEX MATCH "^([^:]*):(.*)/([^/]*)$" _ ${_pair})
+    set(_name ${CMAKE_MATCH_1})
+    if(EXISTS ${CMAKE_MATCH_2}/${CMAKE_MATCH_3})
+      add_library(monograph::${_name}_headers INTERFACE IMPORTED GLOBAL)
+      target_link_libraries(monograph::${_name}_headers INTERFACE monograph::cuda_runtime_headers)
+      get_target_property(_folders monograph::cuda_runtime_headers INTERFACE_INCLUDE_DIRECTORIES)
+      target_include_directories(monograph::${_name}_headers SYSTEM INTERFACE
+        ${CMAKE_MATCH_2} ${_folders})
+    endif()
+  endforeach()
+endif()
 
 # A wheel holds only versioned names (libnvrtc.so.13), so find_library doesn't see them.
 foreach(_pair IN ITEMS nvrtc:nvrtc cublasLt:cublaslt)

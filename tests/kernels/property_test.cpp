@@ -74,7 +74,21 @@ class RandomFusion {
     call_.inputs.push_back(std::move(d));
   }
 
-  std::int32_t any() { return static_cast<std::int32_t>(pick(static_cast<std::size_t>(count()))); }
+  /// One of the values that broadcast to the whole shape: what `reshape` merges needn't.
+  std::int32_t any() {
+    std::vector<std::int32_t> fitting;
+    for (std::int32_t v = 0; v < count(); ++v) {
+      if (broadcasts(desc(v).sizes)) fitting.push_back(v);
+    }
+    return fitting[pick(fitting.size())];
+  }
+  bool broadcasts(const Sizes& sizes) const {
+    for (std::size_t k = 1; k <= sizes.size(); ++k) {
+      const std::int64_t s = sizes[sizes.size() - k];
+      if (s != 1 && s != shape_[shape_.size() - k]) return false;
+    }
+    return true;
+  }
 
   static Sizes together(const Sizes& a, const Sizes& b) {
     Sizes out(std::max(a.size(), b.size()), 1);

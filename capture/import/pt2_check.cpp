@@ -8,6 +8,7 @@
 
 #include "capture/import/scalar_ops.h"
 #include "capture/trace/convert.h"
+#include "capture/trace/state_names.h"
 
 namespace monograph::importer {
 namespace {
@@ -141,10 +142,13 @@ class Checker {
   const std::vector<std::string>& namespaces_;
 };
 
-std::optional<Rejection> refuse_mutations(const Pt2Model& model) {
+std::optional<Rejection> refuse_mutations(const Pt2Model& model, const Options& options) {
   using Kind = Pt2OutputSpec::Kind;
   for (const Pt2OutputSpec& spec : model.output_specs) {
     if (spec.kind == Kind::kUser || spec.kind == Kind::kOther) continue;
+    const bool declared =
+        options.graph_mode == GraphMode::kNone || trace::names_state(options, spec.target);
+    if (updates_weight(spec) && declared) continue;
     const char* what = spec.kind == Kind::kBufferMutation      ? "buffer"
                        : spec.kind == Kind::kParameterMutation ? "parameter"
                                                                : "input";
@@ -156,6 +160,7 @@ std::optional<Rejection> refuse_mutations(const Pt2Model& model) {
         "it again, or not at all",
         what, spec.target);
     rejection.remedy = "return the new value as an output instead of writing it";
+    if (updates_weight(spec)) rejection.remedy += ", or declare it in Options::mutable_state";
     return rejection;
   }
   return std::nullopt;
@@ -173,10 +178,14 @@ std::size_t wrapped_graph_index(std::string_view target) {
   return target == kSetGradEnabled ? 1 : 4;
 }
 
-std::optional<Rejection> refuse_model(const Pt2Model& model,
-                                      const std::vector<std::string>& namespaces) {
-  if (auto rejection = refuse_mutations(model)) return rejection;
-  return Checker(namespaces).check(model.graph);
+bool updates_weight(const Pt2OutputSpec& spec) noexcept {
+  using Kind = Pt2OutputSpec::Kind;
+  return spec.kind == Kind::kBufferMutation || spec.kind == Kind::kParameterMutation;
+}
+
+std::optional<Rejection> refuse_model(const Pt2Model& model, const Options& options) {
+  if (auto rejection = refuse_mutations(model, options)) return rejection;
+  return Checker(options.op_namespaces).check(model.graph);
 }
 
 }  // namespace monograph::importer

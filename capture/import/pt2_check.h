@@ -2,21 +2,24 @@
 #pragma once
 
 #include <monograph/error.h>
+#include <monograph/options.h>
 
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "capture/import/pt2_graph.h"
 
 namespace monograph::importer {
 
-/// Why `model` is refused: operators that LibTorch doesn't know, that lie outside `namespaces` or
-/// reach outside of the process, control flow on values, arguments that are no values, and
-/// mutations that the signature declares. Nothing if it may be run.
-std::optional<Rejection> refuse_model(const Pt2Model& model,
-                                      const std::vector<std::string>& namespaces);
+/// Why `model` is refused: operators that LibTorch doesn't know, that lie outside of the options'
+/// namespaces or reach outside of the process, control flow on values, arguments that are no
+/// values, and mutations that the signature has and the options don't declare. Nothing if it may be
+/// run.
+std::optional<Rejection> refuse_model(const Pt2Model& model, const Options& options);
+
+/// True for an output that is the new value of a weight instead of a result.
+bool updates_weight(const Pt2OutputSpec& spec) noexcept;
 
 /// "aten.add.Tensor" of "torch.ops.aten.add.Tensor"; nothing for other targets.
 std::optional<std::string> operator_target(std::string_view target);

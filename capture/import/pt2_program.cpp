@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <monograph/program.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 
@@ -195,6 +196,20 @@ Module describe(const Pt2Archive& archive, const Pt2Model& model, const at::Devi
   return module;
 }
 
+/// The weight whose new value the graph's output at `place` is; undefined if it is a result.
+at::Tensor updated_weight(const Pt2Model& model, std::size_t place, const Module& module) {
+  if (place >= model.output_specs.size() || !importer::updates_weight(model.output_specs[place])) {
+    return {};
+  }
+  const std::string& name = model.output_specs[place].target;
+  const auto it = std::ranges::find(module.tensors, name, &NamedTensor::name);
+  if (it == module.tensors.end()) {
+    throw Error(Code::kInvalidFile, "the signature writes " + importer::in_quotes(name) +
+                                        ", which is no weight of the archive");
+  }
+  return it->tensor;
+}
+
 }  // namespace
 
 std::variant<Program, Rejection> Program::import_pt2(const std::filesystem::path& path,
@@ -204,17 +219,26 @@ std::variant<Program, Rejection> Program::import_pt2(const std::filesystem::path
   const Pt2Model model = importer::read_pt2_model(archive);
   const at::Device device = check_inputs(model, inputs);
   Module module = describe(archive, model, device);
-  if (auto rejection = importer::refuse_model(model, options.op_namespaces)) {
+  if (auto rejection = importer::refuse_model(model, options)) {
     return std::move(*rejection);
   }
   std::vector<at::Tensor> weights;
   for (const NamedTensor& weight : module.tensors) weights.push_back(weight.tensor);
   const auto paths = output_paths(model, archive.path + ": " + archive.model_entry);
   module.forward = [&](const std::vector<at::Tensor>& tensors) {
-    importer::Pt2Results results = importer::run_pt2(model, weights, tensors, device);
+    const importer::Pt2Results results = importer::run_pt2(model, weights, tensors, device);
     module.output_paths.clear();  // known only now: which outputs are tensors
-    for (const std::size_t place : results.places) module.output_paths.push_back(paths[place]);
-    return std::move(results.tensors);
+    std::vector<at::Tensor> returned;
+    for (std::size_t i = 0; i < results.places.size(); ++i) {
+      const std::size_t place = results.places[i];
+      if (const at::Tensor state = updated_weight(model, place, module); state.defined()) {
+        state.copy_(results.tensors[i]);
+        continue;
+      }
+      module.output_paths.push_back(paths[place]);
+      returned.push_back(results.tensors[i]);
+    }
+    return returned;
   };
   // The graph is the same whatever the data: a second run could show nothing new.
   Options once = options;

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Turns the samples of PyTorch's own operator tests (op_db) into cases for monograph_acceptance.
 
-For each operator and each of its dtypes among float32, float16, bfloat16, int64 and bool, up to
---samples samples become one archive, spread over the list that op_db gives (which holds
-broadcasting, zero-size and scalar cases), two of them made non-contiguous. A second set of inputs
-of the same shapes is drawn with another seed. Operators that answer differently when asked twice
+For each operator and each of its dtypes among float32, float16, bfloat16, int64 and bool, --samples
+samples become one archive, spread over the list that op_db gives (which holds broadcasting,
+zero-size and scalar cases), every fourth made non-contiguous. Where that list is too short, op_db's
+reference inputs come on top, and then the list again with other values. A second set of inputs of
+the same shapes is drawn with another seed. Operators that answer differently when asked twice
 are listed as random and left out. Chunks that are there already aren't made again.
 
 Operators of which some calls draw random numbers, write an input or read values get an archive for
@@ -41,6 +42,7 @@ MIXED = {"_batch_norm_with_update", "_native_batch_norm_legit", "linalg.matrix_p
          "nn.functional.multi_head_attention_forward", "nn.functional.rrelu",
          "nn.functional.alpha_dropout", "nn.functional.scaled_dot_product_attention",
          "repeat_interleave", "tensor_split"}
+LARGEST = 4096  # elements of a reference input; op_db has some of a million
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
           "int64": torch.int64, "bool": torch.bool}
 
@@ -71,27 +73,56 @@ def constants(sample):
     return shapes, str(spec)
 
 
-def draw(op, dtype, seed):
+def draw(op, dtype, seed, inputs="sample_inputs"):
     random.seed(seed)
     numpy.random.seed(seed)
     torch.manual_seed(seed)
-    return list(op.sample_inputs("cpu", dtype, requires_grad=False))
+    return list(getattr(op, inputs)("cpu", dtype, requires_grad=False))
 
 
-def pick(samples, count):
-    """Indices spread evenly, always with a zero-size sample if there is one."""
-    if len(samples) <= count:
-        return list(range(len(samples)))
-    chosen = sorted({round(i * (len(samples) - 1) / (count - 1)) for i in range(count)})
-    empty = [i for i, s in enumerate(samples)
-             if any(t.numel() == 0 for t in files.tensors_of((s.input, s.args, s.kwargs)))]
+def drawn(op, dtype, count, seed):
+    """The operator's samples, with as many more as `count` asks for; how many are its own."""
+    own = draw(op, dtype, seed)
+    more = []
+    if own and len(own) < count:
+        try:
+            more = [s for s in draw(op, dtype, seed, "reference_inputs") if small(s)]
+        except Exception:  # not all operators have them for all dtypes
+            more = []
+        for again in range(count // len(own)):
+            more += draw(op, dtype, seed + 100 * (again + 1))
+    return own + more, len(own)
+
+
+def tensors(sample):
+    return files.tensors_of((sample.input, sample.args, sample.kwargs))
+
+
+def small(sample):
+    return all(t.numel() <= LARGEST for t in tensors(sample))
+
+
+def spread(indices, count):
+    if len(indices) <= count:
+        return list(indices)
+    if count < 2:
+        return list(indices[:count])
+    return sorted({indices[round(i * (len(indices) - 1) / (count - 1))] for i in range(count)})
+
+
+def pick(samples, own, count):
+    """Indices of up to `count` samples: of the first `own` as many as may be, of all spread evenly,
+    always with a zero-size sample if there is one."""
+    chosen = spread(range(own), count)
+    chosen += spread(range(own, len(samples)), count - len(chosen))
+    empty = [i for i, s in enumerate(samples) if any(t.numel() == 0 for t in tensors(s))]
     if empty and not set(empty) & set(chosen):
-        chosen[len(chosen) // 2] = empty[0]
+        chosen[-1 if own < len(samples) else len(chosen) // 2] = empty[0]
     return sorted(set(chosen))
 
 
 def usable(sample):
-    return all(files.plain(t) for t in files.tensors_of((sample.input, sample.args, sample.kwargs)))
+    return all(files.plain(t) for t in tensors(sample))
 
 
 def clone(tree):
@@ -114,13 +145,13 @@ def wide(calls, inputs):
 
 
 def samples_of(op, dtype, count):
-    first, second = draw(op, dtype, 11), draw(op, dtype, 12)
+    (first, own), (second, _) = drawn(op, dtype, count, 11), drawn(op, dtype, count, 12)
+    fit = [i for i, sample in enumerate(first) if usable(sample)]
+    chosen = pick([first[i] for i in fit], sum(i < own for i in fit), count)
     pairs = []
-    for place, i in enumerate(pick(first, count)):
+    for place, i in enumerate(fit[c] for c in chosen):
         a = first[i]
         b = second[i] if i < len(second) and constants(second[i]) == constants(a) else a
-        if not usable(a):
-            continue
         # as_strided reads what lies between the elements, which a case doesn't hold.
         if place % 4 == 3 and "as_strided" not in op.name:
             a, b = a.noncontiguous(), b.noncontiguous()
@@ -136,8 +167,11 @@ def make(op, pairs, folder, name):
     known = eager(calls, given)
     torch.manual_seed(2)
     twice = eager(calls, given)
-    if not known or not all(files.plain(t) for t in known):
-        return {"name": name, "skip": "results that are no dense tensors"}
+    if not known:
+        return {"name": name, "skip": "no tensor among its results"}
+    odd = [t for t in known if not files.plain(t)]
+    if odd:
+        return {"name": name, "skip": f"results that are {odd[0].layout} of {odd[0].dtype}"}
     if not all(torch.equal(a.nan_to_num() if a.is_floating_point() else a,
                            b.nan_to_num() if b.is_floating_point() else b)
                for a, b in zip(known, twice)):
@@ -158,7 +192,7 @@ def attempt(op, pairs, folder, name):
         yield make(op, pairs, folder, name)
         return
     except Exception as error:  # whatever export has to say
-        reason = str(error).strip().split("\n")[0][:200]
+        reason = f"{type(error).__name__}: {str(error).strip()}".split("\n")[0][:200]
     if len(pairs) == 1:
         yield {"name": name, "skip": "export: " + reason}
         return

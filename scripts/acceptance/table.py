@@ -8,6 +8,7 @@ Exits with 1 if a case failed or a case of a manifest has no verdict.
 import argparse
 import collections
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,11 @@ BY_NATURE = {"RejectedRandom": "draws random numbers",
              "RejectedDataDependence": "reads values on the host",
              "RejectedDynamicShape": "sizes depend on values",
              "RejectedMutation": "writes an input"}
+# Why there is no case: the operator's nature, or a machine or a kind of tensor that isn't there.
+NO_CASE = (("random|undefined contents", "random or undefined results"),
+           ("no tensor among its results|DataDependent|DynamicOutputShape", "values on the host"),
+           ("CUDA and ROCm", "for GPUs only"),
+           ("sparse|no dense tensors", "sparse tensors"))
 
 
 def lines_of(path):
@@ -80,40 +86,84 @@ def verdict_of(cases):
     return "skip"
 
 
+def share(part, whole):
+    return f"{100 * part / whole if whole else 0:.1f} %"
+
+
+def no_case(reason):
+    """Why an operator has no case, in a word; empty if nothing about it forbids one."""
+    return next((why for pattern, why in NO_CASE if re.search(pattern, reason)), "")
+
+
 def summary(rows, what, passing):
     counts = collections.Counter(kind for _, kind, _ in rows)
     judged = counts["pass"] + counts["refused"] + counts["fail"]
-    share = 100 * counts["pass"] / judged if judged else 0
     yield (f"{len(rows)} {what}: {counts['pass']} {passing}, {counts['refused']} refused, "
            f"{counts['nature']} refused by their nature, {counts['fail']} failed, "
-           f"{counts['skip']} without a case ({share:.1f} % of those that could pass do).")
+           f"{counts['skip']} without a case ({share(counts['pass'], judged)} of those that could "
+           "pass do).")
     if counts["missing"]:
         yield f"\n{counts['missing']} have no verdict yet: the run isn't complete."
+
+
+def strict_share(rows):
+    """The share of entries that pass among all that are deterministic and depend on no values."""
+    left_out = collections.Counter()
+    counted = passed = 0
+    for _, kind, group in rows:
+        worst = [c for c in group if kind_of(c) == kind]
+        reasons = {no_case(c["reason"]) for c in worst} if kind == "skip" else set()
+        if kind == "skip" and "" not in reasons:
+            left_out[sorted(reasons)[0]] += 1
+        elif kind == "nature" and all(c["code"] != "RejectedMutation" for c in worst):
+            left_out[BY_NATURE[worst[0]["code"]]] += 1
+        else:
+            counted += 1
+            passed += kind == "pass"
+    listed = ", ".join(f"{n} {why}" for why, n in sorted(left_out.items()))
+    yield (f"\nCounted strictly, of all entries that are deterministic and depend on no values, those "
+           f"that write an input or whose results no case can hold included: {passed} of {counted} "
+           f"pass, {share(passed, counted)}. Left out: {listed}.")
+
+
+def samples_in(case):
+    """How many samples a case holds: all of them, or one that is an archive of its own."""
+    return case.get("samples", 1) if case["name"] == f"{case['op']}__{case['dtype']}" else 1
+
+
+def sample_counts(cases):
+    held = collections.Counter()
+    for case in cases:
+        if case["status"] not in ("skip", "missing"):
+            held[case["op"], case["dtype"]] += samples_in(case)
+    wanted = max(held.values(), default=0)
+    fewer = [f"{op} ({dtype}: {n})" for (op, dtype), n in sorted(held.items()) if n < wanted]
+    yield (f"\n{sum(c['status'] not in ('skip', 'missing') for c in cases)} archives hold "
+           f"{sum(held.values()):,} samples: {wanted} of each of {len(held) - len(fewer):,} operators "
+           f"and dtypes, fewer of {len(fewer)}" + (": " + ", ".join(fewer) if fewer else "") + ".\n")
 
 
 def ops_table(cases):
     groups = collections.defaultdict(list)
     for case in cases:
-        groups[case.get("op", case["name"].rsplit("__", 1)[0])].append(case)
+        groups[case["op"]].append(case)
     rows = [(op, verdict_of(group), group) for op, group in sorted(groups.items())]
-    count = sum(c.get("samples", 1) if "__" in c["name"] and c["name"].count("__") == 1 else 1
-                for c in cases if c["status"] != "skip")
     yield "# Operators\n"
     yield ("PyTorch's own operator samples (`op_db` of torch 2.11), exported to `.pt2`, imported, "
            "planned and replayed on the host back end on two sets of inputs, then on the first "
            "again. Results are those of eager PyTorch bit for bit or within rounding, or no further "
            "from float64 than twice eager's own error (three times for halves); details in "
-           "`tests/acceptance/judge.h`. Each archive holds up to 8 samples of one operator and "
-           "dtype, non-contiguous and zero-size ones among them.\n")
+           "`tests/acceptance/judge.h`. Eight samples of each operator and dtype, zero-size ones "
+           "among them where op_db has any, every fourth non-contiguous; where op_db has fewer than "
+           "eight, its reference inputs and then the same shapes with other values come on top.\n")
     yield f"Made at commit {commit()} by:\n\n```sh\nscripts/op_acceptance\n```\n"
     yield ("Every test run repeats a third of it (`ctest -R acceptance_ops`), made of "
            "`tests/acceptance/data/ops.tar.xz`.\n")
     yield from summary(rows, "operators", "pass")
-    yield (f"\n{sum(c['status'] not in ('skip', 'missing') for c in cases)} archives, about "
-           f"{count} samples.\n")
+    yield from strict_share(rows)
+    yield from sample_counts(cases)
     yield ("\"Refused by their nature\": no graph with fixed shapes can hold them "
-           f"({'; '.join(BY_NATURE.values())}). Without a case: PyTorch can't export them, or they "
-           "need a GPU, sparse or nested tensors.\n")
+           f"({'; '.join(BY_NATURE.values())}).\n")
     yield "## All that isn't a plain pass\n"
     yield "| operator | verdict | code | dtypes | why |\n|---|---|---|---|---|"
     for op, kind, group in rows:
@@ -125,7 +175,10 @@ def ops_table(cases):
         if passed and kind in ("nature", "refused"):
             name += f" ({passed} of {len(group)} archives pass)"
         dtypes = ", ".join(sorted({c.get("dtype", "") for c in worst}))
-        yield f"| {op} | {name} | {worst[0]['code']} | {dtypes} | {short(worst[0]['reason'])} |"
+        why = short(worst[0]["reason"])
+        if kind == "skip" and no_case(worst[0]["reason"]):
+            why = f"{no_case(worst[0]['reason'])}: {why}"
+        yield f"| {op} | {name} | {worst[0]['code']} | {dtypes} | {why} |"
     yield "\n## Passing\n"
     passing = []
     for op, kind, group in rows:

@@ -179,6 +179,24 @@ class WritesBuffer(nn.Module):
         return x + self.count
 
 
+class Cache(nn.Module):
+    """One step of a decoder: attention to all steps so far, whose keys and values it keeps."""
+    def __init__(self):
+        super().__init__()
+        self.project = nn.Linear(8, 24)
+        self.register_buffer("keys", torch.zeros(1, 2, 6, 4))
+        self.register_buffer("values", torch.zeros(1, 2, 6, 4))
+
+    def forward(self, x, position):
+        q, k, v = self.project(x).view(1, 1, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        self.keys.index_copy_(2, position, k)
+        self.values.index_copy_(2, position, v)
+        mask = torch.arange(6) <= position
+        y = torch.nn.functional.scaled_dot_product_attention(q, self.keys, self.values,
+                                                             attn_mask=mask[None, None, None])
+        return y.transpose(1, 2).reshape(1, 1, 8)
+
+
 class WritesInput(nn.Module):
     def forward(self, x):
         return x.mul_(2) + 1
@@ -245,6 +263,22 @@ def tensors(prefix, tree):
     return {f"{prefix}_{i}": t for i, t in enumerate(leaves)}
 
 
+def caches(folder):
+    """Cache as it is and with its writes in the signature; four steps of eager PyTorch."""
+    torch.manual_seed(11)
+    model = Cache().eval()
+    steps = [(torch.randn(1, 1, 8), torch.tensor([i])) for i in range(4)]
+    program = export(model, steps[0])
+    torch.export.save(program, folder / "cache.pt2")
+    torch.export.save(program.run_decompositions(), folder / "cache_functional.pt2")
+    known = {}
+    with torch.no_grad():
+        for i, step in enumerate(steps):
+            known |= {f"step{i}." + k: v for k, v in tensors("in", step).items()}
+            known |= {f"step{i}." + k: v for k, v in tensors("out", model(*step)).items()}
+    write_safetensors(folder / "cache.safetensors", known)
+
+
 def main():
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "data")
     only = sys.argv[2] if len(sys.argv) > 2 else None
@@ -265,6 +299,8 @@ def main():
         if only in (None, "scripts"):
             torch.jit.script(module().eval()).save(str(folder / f"script_{name}.pt"))
             without_sources(folder / f"script_{name}.pt")
+    if only in (None, "cache"):
+        caches(folder)
     if only:
         return
     torch.manual_seed(9)

@@ -1,7 +1,10 @@
 // Archives that PyTorch wrote: what becomes of them, and what is refused.
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/rand.h>
+#include <ATen/ops/zeros.h>
 #include <monograph/executable.h>
 
 #include <algorithm>
@@ -158,6 +161,66 @@ INSTANTIATE_TEST_SUITE_P(
                       Refusal{"reads", Code::kRejectedDataDependence, "item"},
                       Refusal{"draws", Code::kRejectedRandom, "randn"}),
     [](const auto& test) { return std::string(test.param.name); });
+
+/// A buffer that forward writes, in place or by the signature: refused unless it is declared.
+class WrittenBuffer : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(WrittenBuffer, DeclaredItIsWrittenOncePerReplay) {
+  const std::string file = std::string("writes_buffer") + GetParam() + ".pt2";
+  Options options;
+  options.backend = "host";
+  options.mutable_state = {"count"};
+  for (int import = 0; import < 2; ++import) {  // the second one begins at 0 again
+    auto outcome = Program::import_pt2(data_file(file), {at::rand({3})}, options);
+    ASSERT_TRUE(std::holds_alternative<Program>(outcome))
+        << std::get<Rejection>(outcome).to_string();
+    auto executable = Executable::build(std::get<Program>(outcome), options);
+    for (int call = 1; call <= 3; ++call) {
+      const at::Tensor x = at::rand({3});
+      const auto got = executable.replay({x});
+      ASSERT_EQ(got.size(), 1U) << "the state is no result";
+      EXPECT_TRUE(at::allclose(got[0], x + call)) << "call " << call;
+    }
+  }
+}
+
+TEST(Pt2, StateThatFitsNothingIsAnErrorByName) {
+  Options options;
+  options.mutable_state = {"countess"};
+  const Error error = error_of(
+      [&] { (void)Program::import_pt2(data_file("writes_buffer.pt2"), {at::rand({3})}, options); });
+  EXPECT_EQ(error.code(), Code::kInvalidOption);
+  EXPECT_THAT(error.what(), HasSubstr("there are: 'count'"));
+}
+
+TEST_P(WrittenBuffer, WithoutGraphsItIsAnEffectInOrder) {
+  Options options;
+  options.backend = "host";
+  options.graph_mode = GraphMode::kNone;
+  const auto path = data_file(std::string("writes_buffer") + GetParam() + ".pt2");
+  auto outcome = Program::import_pt2(path, {at::rand({3})}, options);
+  ASSERT_TRUE(std::holds_alternative<Program>(outcome)) << std::get<Rejection>(outcome).to_string();
+  auto executable = Executable::build(std::get<Program>(outcome), options);
+  for (int call = 1; call <= 2; ++call) {
+    EXPECT_TRUE(at::allclose(executable.replay({at::zeros({3})})[0],
+                             at::full({3}, static_cast<double>(call))));
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Pt2, WrittenBuffer, ::testing::Values("", "_functional"),
+                         [](const auto& test) {
+                           return *test.param == 0 ? "InPlace" : "InTheSignature";
+                         });
+
+TEST(Pt2, InputsMayNotBeWrittenEvenWhereWeightsMay) {
+  Options options;
+  options.graph_mode = GraphMode::kNone;
+  for (const char* name : {"writes_input", "writes_input_functional"}) {
+    auto outcome =
+        Program::import_pt2(data_file(std::string(name) + ".pt2"), {at::rand({3})}, options);
+    ASSERT_TRUE(std::holds_alternative<Rejection>(outcome)) << name;
+    EXPECT_EQ(std::get<Rejection>(outcome).code, Code::kRejectedMutation) << name;
+  }
+}
 
 TEST(Pt2, RefusesOperatorsOutsideOfTheAllowedNamespaces) {
   const auto known = importer::SafetensorsFile::open(data_file("half.safetensors"));

@@ -28,7 +28,7 @@ ROOMS = {
     "capture/passes": BASE | {"capture/ir"},
     "capture/import": BASE | {"capture/ir", "capture/trace/arguments.h", "capture/trace/convert.h",
                               "capture/trace/mapped_weights.h", "capture/trace/origin.h",
-                              "capture/trace/program_impl.h"},
+                              "capture/trace/program_impl.h", "capture/trace/state_names.h"},
     "capture/trace": BASE | {"capture/ir", "capture/passes", "capture/import/mapped_file.h",
                              "capture/import/safetensors.h"},
     "runtime/plan": BASE,

@@ -7,6 +7,8 @@
 - docs/errors.md has a section per code of include/monograph/error.h, and no other.
 - In tables whose last column is headed "test", spans like `Suite.Name` are tests that exist (`*` for
   any), and words in quotes are rows of the tables in tests/refuse.
+- docs/pitfalls.md has its 52 rows, and each names tests, programs of tests and their cases that
+  exist, or a section of docs/limits.md.
 - Every MONOGRAPH_* switch read from the environment stands in include/monograph/options.h.
 
 Prints `file:line: message` per breach and exits with 1 if there is any.
@@ -28,6 +30,8 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE_SPAN = re.compile(r"`([^`\n]+)`")
 TEST_NAME = re.compile(r"^(?:\w+/)?([A-Z]\w*)\.(\w+|\*)$")
 TEST_CODE = re.compile(r"\b(?:TYPED_)?TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\s*\)")
+REGISTERED = re.compile(r"add_test\(NAME (\w+)|monograph_\w*test\((\w+)")
+PITFALLS = 52
 GETENV = re.compile(r'"(MONOGRAPH_[A-Z_]+)"')
 
 
@@ -120,6 +124,30 @@ def check_tests(path, text, tests, rows):
                     yield path, number, f'no row "{row}" in tests/refuse'
 
 
+def check_pitfalls(page, tests, sources, registered):
+    """tests: as for check_tests; sources: their text; registered: names that CMake files hold."""
+    path, seen = Path("docs/pitfalls.md"), []
+    suites = {suite for suite, _ in tests}
+    for number, line in enumerate(page.splitlines(), 1):
+        row = re.match(r"\| (\d+) \|", line)
+        if row is None:
+            continue
+        seen.append(int(row[1]))
+        cell = re.sub(r"\[[^\]]*\]\([^)]*\)", "", line.rstrip("| ").rsplit(" | ", 1)[1])
+        names = CODE_SPAN.findall(re.sub(r"\([^)]*\)", "", cell))
+        if not names and '"' not in cell and "(limits.md#" not in line:
+            yield path, number, f"row {row[1]} names no test"
+        for name in names:  # those with a dot are check_tests'
+            if "." not in name and name not in suites | registered:
+                yield path, number, f"no test {name}"
+        for case in CODE_SPAN.findall("".join(re.findall(r"\([^)]*\)", cell))):
+            is_file = case.endswith(".rules") and read_file(f"tests/vgpu/rules/{case}") is not None
+            if not is_file and f'"{case}"' not in sources:
+                yield path, number, f"no case {case} in tests"
+    if seen != list(range(1, PITFALLS + 1)):
+        yield path, 1, f"rows aren't 1 to {PITFALLS}"
+
+
 def check_switches(sources, options):
     """sources: (path, text) of everything that may read the environment."""
     listed = set(re.findall(r"\b(MONOGRAPH_[A-Z_]+)\b", options))
@@ -163,6 +191,11 @@ def self_test():
         return list(check_links("d.md", text, files.get))
 
     header = "kInvalidFile = 202,\n"
+    rows = "".join(f"| {n} | what | how | `A.One`, `prog` (`odd`) |\n" for n in range(1, 53))
+
+    def pitfalls(page):
+        return list(check_pitfalls(page, {("A", "One")}, 'run("odd")', {"prog"}))
+
     cases = [
         not snippets("int y;\n  int z;\n"),
         bool(snippets("int y;\n")),
@@ -178,6 +211,12 @@ def self_test():
                              {("S", "One")}, 'f("row")')),
         bool(list(check_tests("d.md", "| a | test |\n|---|---|\n| x | `S.Two` |", {("S", "One")}, ""))),
         bool(list(check_tests("d.md", "| a | test |\n|---|---|\n| x | \"row\" |", set(), ""))),
+        not pitfalls(rows),
+        not pitfalls(rows.replace("`A.One`, `prog` (`odd`)", "see [limits](limits.md#x)", 1)),
+        bool(pitfalls(rows.replace("`prog`", "`gone`", 1))),
+        bool(pitfalls(rows.replace("`odd`", "`even`", 1))),
+        bool(pitfalls(rows.replace("`A.One`, `prog` (`odd`)", "none", 1))),
+        bool(pitfalls(rows.replace("| 7 |", "| 8 |", 1))),
         bool(list(check_switches([("a", 'getenv("MONOGRAPH_NEW")')], "MONOGRAPH_OLD"))),
         not list(check_switches([("a", 'getenv("MONOGRAPH_OLD")')], "MONOGRAPH_OLD")),
     ]
@@ -204,6 +243,10 @@ def main():
         breaches += check_links(page, text, read_file)
     breaches += check_error_codes(read_file("include/monograph/error.h"),
                                   read_file("docs/errors.md") or "")
+    cmake = "".join(read_file(p) for p in tracked("*CMakeLists.txt"))
+    registered = {name for pair in REGISTERED.findall(cmake) for name in pair if name}
+    breaches += check_pitfalls(read_file("docs/pitfalls.md") or "", tests, "\n".join(sources),
+                               registered)
     sources = [(p, read_file(p)) for p in tracked("runtime/*.cpp", "capture/*.cpp", "runtime/*.h")]
     breaches += check_switches(sources, read_file("include/monograph/options.h"))
     for path, line, message in breaches:

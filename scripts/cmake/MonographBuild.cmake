@@ -34,8 +34,16 @@ if(MONOGRAPH_MARCH AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   target_compile_options(monograph_flags INTERFACE -march=${MONOGRAPH_MARCH})
 endif()
 if(MONOGRAPH_SANITIZE)
-  target_compile_options(monograph_flags INTERFACE
-    -fsanitize=${MONOGRAPH_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  set(MONOGRAPH_SANITIZE_FLAGS
+    -fsanitize=${MONOGRAPH_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
+  if(MONOGRAPH_SANITIZE_ROOMS)
+    # Other rooms are compiled as without a sanitizer, so that a compiler cache serves them.
+    list(TRANSFORM MONOGRAPH_SANITIZE_ROOMS PREPEND ${PROJECT_SOURCE_DIR}/ OUTPUT_VARIABLE _rooms)
+    target_compile_options(monograph_flags INTERFACE
+      "$<$<IN_LIST:$<TARGET_PROPERTY:SOURCE_DIR>,${_rooms}>:${MONOGRAPH_SANITIZE_FLAGS}>")
+  else()
+    target_compile_options(monograph_flags INTERFACE ${MONOGRAPH_SANITIZE_FLAGS})
+  endif()
   target_link_options(monograph_flags INTERFACE -fsanitize=${MONOGRAPH_SANITIZE})
 endif()
 if(MONOGRAPH_FUZZ)  # libFuzzer sees which branches an input takes; its main comes with tests/fuzz

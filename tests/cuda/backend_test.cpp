@@ -1,6 +1,7 @@
 // The CUDA back end against the host back end, on the virtual GPU or, with MONOGRAPH_TEST_DRIVER
 // empty, on a real one: the same programs, weights and inputs on both.
 #include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 #include <monograph/monograph.h>
 
@@ -133,6 +134,31 @@ TEST_P(CudaBackend, RefusesWhatAReplayWouldGetWrong) {
           << e.what();
       EXPECT_EQ(e.node(), "r");
     }
+  }
+}
+
+TEST_P(CudaBackend, TakesItsArenaFromLibTorchsAllocatorIfToldTo) {
+  Module module;
+  module.forward = [](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
+    return {at::softmax(in[0].exp().neg(), -1).sin()};
+  };
+  Options options = cuda_options(GetParam());
+  options.backend_options["cuda.arena"] = "torch";
+  CompiledModule compiled(module, options);
+  // The second shape needs more than the first has.
+  for (const std::int64_t rows : {3, 70, 3, 70, 1}) {
+    const at::Tensor x = at::randn({rows, 111});
+    const c10::InferenceMode mode;
+    expect_close_on_device(compiled({x})[0], at::softmax(x.exp().neg(), -1).sin(), "rows");
+  }
+  options.backend_options["cuda.arena"] = "mine";
+  try {
+    CompiledModule wrong(module, options);
+    (void)wrong({at::randn({2, 3})});
+    ADD_FAILURE() << "an unknown arena was taken";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::kInvalidOption);
+    EXPECT_NE(std::string(e.what()).find("'reserved' or 'torch', not 'mine'"), std::string::npos);
   }
 }
 

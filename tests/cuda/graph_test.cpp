@@ -311,6 +311,36 @@ TEST_F(CaptureTest, WarmUpRunsSeeWhatReplaysWillSee) {
   EXPECT_EQ(value(out.get()), 7);
 }
 
+TEST_F(CaptureTest, AWarmUpThatFailsLeavesNothingInFlight) {
+  const DeviceBuffer one = constant(1), out = room();
+  std::vector<Work> works;
+  {
+    // The call goes with its kernel's code, which nothing may run afterwards.
+    const auto own = std::make_shared<Library>(vgpu_test::load_image(context, "plan"));
+    const auto launch = [own, kernel = own->kernel("axpb"), a = one.get(), b = one.get(),
+                         c = out.get()](CUstream s) mutable {
+      float k = 2;
+      int n = kLength;
+      void* params[] = {&a, &b, &c, &k, &n};
+      CUlaunchConfig config{};
+      config.gridDimX = 2;
+      config.blockDimX = 32;
+      config.gridDimY = config.gridDimZ = config.blockDimY = config.blockDimZ = 1;
+      config.hStream = s;
+      driver().LaunchKernelEx(&config, kernel.function(), params, nullptr);
+    };
+    works.push_back({-1, "fine", LibraryWork{std::make_shared<Call>(launch, 1)}});
+  }
+  const auto broken = [](CUstream) { throw Error(Code::kDeviceFault, "not today"); };
+  works.push_back({-1, "broken", LibraryWork{std::make_shared<Call>(broken, 1)}});
+  const Error error = caught([&] {
+    build_plan_graph(context, std::move(works), {{0, 1}}, Ports{}, stream.get());
+  });
+  EXPECT_THAT(error.what(), HasSubstr("not today"));
+  EXPECT_EQ(value(out.get()), 3);
+  EXPECT_FALSE(driver().poisoned());
+}
+
 // ---- the arena ----
 
 TEST_F(PlanTest, TheArenaGrowsWithoutMoving) {
@@ -325,6 +355,33 @@ TEST_F(PlanTest, TheArenaGrowsWithoutMoving) {
   EXPECT_EQ(arena->ensure(first + 1, "larger"), base);
   EXPECT_GT(arena->committed(), first);
   EXPECT_EQ(download<std::uint8_t>(base, 1000), std::vector<std::uint8_t>(1000, 7));
+}
+
+TEST_F(PlanTest, AnArenaOfSomebodyElsesBlocksKeepsTheOldOnes) {
+  std::vector<std::size_t> asked;
+  std::vector<std::weak_ptr<void>> given;
+  auto arena = Arena::create(context, [&](std::size_t bytes) {
+    if (bytes > 100'000) throw Error(Code::kDeviceOutOfMemory, "no block is that large");
+    asked.push_back(bytes);
+    auto buffer = std::make_shared<DeviceBuffer>(DeviceBuffer::allocate(context, bytes));
+    Arena::Block block(buffer, reinterpret_cast<void*>(buffer->get()));
+    given.push_back(block);
+    return block;
+  });
+  EXPECT_EQ(arena->ensure(0, "nothing"), 0u);
+  const CUdeviceptr first = arena->ensure(1000, "small");
+  driver().MemsetD8Async(first, 7, 1000, stream.get());
+  EXPECT_EQ(arena->ensure(500, "smaller"), first);
+  EXPECT_NE(arena->ensure(5000, "larger"), first);
+  EXPECT_EQ(asked, (std::vector<std::size_t>{1000, 5000}));
+  EXPECT_EQ(arena->committed(), 6000u);
+  EXPECT_EQ(download<std::uint8_t>(first, 1000), std::vector<std::uint8_t>(1000, 7));
+  const Error error = caught([&] { arena->ensure(200'000, "huge"); });
+  EXPECT_EQ(error.code(), Code::kDeviceOutOfMemory);
+  EXPECT_THAT(error.what(), HasSubstr("arena of 200000 bytes for huge: no block is that large"));
+  EXPECT_EQ(arena->committed(), 6000u);
+  arena.reset();
+  for (const auto& block : given) EXPECT_TRUE(block.expired());
 }
 
 TEST_F(PlanTest, OutOfMemorySaysWhatWasWantedAndLeavesTheArena) {

@@ -1,26 +1,29 @@
-// Whole models on the virtual GPU, and mutants of their kernels that must be found out; those of
-// plans are in mutants_test.cpp.
+// Whole models on the virtual GPU, as graphs and on streams, in many orders.
 #include <ATen/ATen.h>
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <monograph/monograph.h>
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <regex>
 
+#include "bench/models/dlrm.h"
+#include "bench/models/llama.h"
 #include "bench/models/mlp.h"
+#include "bench/models/resnet.h"
+#include "bench/models/vit.h"
 #include "tests/cuda/small_bert.h"
 #include "tests/cuda/virtual_device.h"
 
 namespace monograph::test {
 namespace {
 
-namespace fs = std::filesystem;
+template <class Net>
+void for_inference(Net& net) {
+  net->eval();
+  for (auto& p : net->parameters()) p.requires_grad_(false);
+}
 
-/// Tracing runs the passes of this back end.
+/// Options under which tracing runs the passes of a back end.
 Options passes_of(const char* backend) {
   Options options;
   options.backend = backend;
@@ -30,6 +33,7 @@ Options passes_of(const char* backend) {
 TEST(Models, BertInAllOrders) {
   for (const auto attention : {bench::Attention::kFused, bench::Attention::kExplicit}) {
     for (const std::int64_t rows : {1, 3}) {
+      if (rows == 3 && !exhaustive()) continue;
       for (const char* backend : {"host", "cuda"}) {
         const Program program = bert(attention, tokens(rows, 8), passes_of(backend));
         expect_same_in_all_orders(program, {tokens(rows, 8), tokens(rows, 8)});
@@ -46,6 +50,68 @@ TEST(Models, MlpInAllOrders) {
           trace(make_module<1>(model), {at::randn({rows, 48})}, passes_of(backend));
       expect_same_in_all_orders(program, {{at::randn({rows, 48})}, {at::randn({rows, 48})}});
     }
+  }
+}
+
+TEST(Models, VisionTransformerInAllOrders) {
+  bench::VitConfig c;
+  c.image_size = 16;
+  c.patch_size = 8;
+  c.hidden_size = 32;
+  c.num_hidden_layers = 2;
+  c.num_attention_heads = 2;
+  c.intermediate_size = 48;
+  c.classes = 10;
+  bench::Vit net(c);
+  for_inference(net);
+  const auto images = [] { return Tensors{at::randn({2, 3, 16, 16})}; };
+  expect_same_in_all_orders(trace(make_module<1>(net, {"images"}), images()), {images(), images()});
+}
+
+TEST(Models, ResidualNetworkInAllOrders) {
+  bench::ResNet net(std::array<std::int64_t, 4>{1, 1, 1, 1}, 10);
+  for_inference(net);
+  const auto images = [] { return Tensors{at::randn({1, 3, 32, 32})}; };
+  expect_same_in_all_orders(trace(make_module<1>(net, {"images"}), images()), {images(), images()});
+}
+
+TEST(Models, ClickRateModelInAllOrders) {
+  bench::DlrmConfig c;
+  c.tables = 4;
+  c.rows = 50;
+  c.width = 16;
+  c.bottom = {32};
+  c.top = {32, 16};
+  bench::Dlrm net(c);
+  for_inference(net);
+  const auto clicks = [] { return Tensors{at::randn({3, 13}), at::randint(50, {3, 4})}; };
+  expect_same_in_all_orders(trace(make_module<2>(net, {"dense", "categories"}), clicks()),
+                            {clicks(), clicks()});
+}
+
+/// A step writes its position of the caches, and the same values each time it is repeated.
+TEST(Models, DecoderStepInAllOrders) {
+  for (const auto style : {bench::Attention::kFused, bench::Attention::kExplicit}) {
+    bench::LlamaConfig c;
+    c.vocab_size = 100;
+    c.hidden_size = 32;
+    c.intermediate_size = 48;
+    c.num_hidden_layers = 2;
+    c.num_attention_heads = 4;
+    c.num_key_value_heads = 2;
+    c.head_dim = 8;
+    c.cache_length = 12;
+    c.style = style;
+    c.query_key_norm = style == bench::Attention::kFused;
+    bench::LlamaDecoder net = bench::make_llama(c, at::kFloat);
+    const auto step = [](std::int64_t position) {
+      return Tensors{at::randint(100, {1, 1}), at::full({1}, position, at::kLong)};
+    };
+    Options options;
+    const std::vector<std::string> caches = net->state_names();
+    options.mutable_state.assign(caches.begin(), caches.end());
+    const Module module = make_module<2>(net, {"token", "position"});
+    expect_same_in_all_orders(trace(module, step(0), options), {step(0), step(1)});
   }
 }
 
@@ -73,113 +139,6 @@ TEST(Models, BranchesStayParallel) {
   ASSERT_EQ(sizes.size(), 2u) << text;
   EXPECT_EQ(sizes.begin()->second, sizes.rbegin()->second) << text;
   expect_same_in_all_orders(program, {{at::randn({40}), at::randn({50})}});
-}
-
-// ---- mutants of kernels ----
-
-struct Barrier {
-  std::string file;
-  int line = 0;
-};
-
-/// Every barrier in the sources of kernels.
-std::vector<Barrier> barriers() {
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::recursive_directory_iterator(MONOGRAPH_KERNELS)) {
-    if (entry.is_regular_file()) files.push_back(entry.path());
-  }
-  std::ranges::sort(files);
-  const std::regex barrier("^[^/]*__sync(threads|warp)\\s*\\(");
-  std::vector<Barrier> found;
-  for (const fs::path& file : files) {
-    std::ifstream in(file);
-    std::string text;
-    for (int line = 1; std::getline(in, text); ++line) {
-      if (std::regex_search(text, barrier)) found.push_back({file.filename().string(), line});
-    }
-  }
-  return found;
-}
-
-/// One operator each, at a size that takes several warps and several steps of a thread.
-std::vector<std::pair<Program, Tensors>> operators() {
-  std::vector<std::pair<Program, Tensors>> all;
-  const auto add = [&](Tensors inputs, const ForwardFn& forward) {
-    Module module;
-    module.forward = forward;
-    all.emplace_back(trace(module, inputs), inputs);
-  };
-  const at::Tensor rows = at::randn({3, 1500});
-  const at::Tensor scale = at::randn({1500});
-  add({rows}, [](const Tensors& in) -> Tensors { return {at::softmax(in[0], -1)}; });
-  add({rows}, [](const Tensors& in) -> Tensors { return {at::log_softmax(in[0], -1)}; });
-  add({rows, scale},
-      [](const Tensors& in) -> Tensors { return {at::layer_norm(in[0], {1500}, in[1], in[1])}; });
-  add({rows, scale},
-      [](const Tensors& in) -> Tensors { return {at::rms_norm(in[0], {1500}, in[1], 1e-5)}; });
-  add({rows}, [](const Tensors& in) -> Tensors { return {std::get<0>(in[0].topk(5))}; });
-  add({rows}, [](const Tensors& in) -> Tensors { return {in[0].sum(-1)}; });
-  add({rows}, [](const Tensors& in) -> Tensors { return {in[0].mean(0)}; });
-  add({rows}, [](const Tensors& in) -> Tensors { return {in[0].amax(-1)}; });
-  add({rows}, [](const Tensors& in) -> Tensors { return {in[0].argmax(-1)}; });
-  add({rows}, [](const Tensors& in) -> Tensors { return {std::get<0>(in[0].max(-1))}; });
-  add({rows}, [](const Tensors& in) -> Tensors { return {in[0].cumsum(-1)}; });
-  add({rows, at::randn({70, 1500})},
-      [](const Tensors& in) -> Tensors { return {at::linear(in[0], in[1])}; });
-  add({at::randn({64, 64}).to(at::kBFloat16), at::randn({64, 64}).to(at::kBFloat16)},
-      [](const Tensors& in) -> Tensors { return {at::matmul(in[0], in[1])}; });
-  add({at::randn({1, 2, 40, 16}), at::randn({1, 2, 40, 16})}, [](const Tensors& in) -> Tensors {
-    return {at::scaled_dot_product_attention(in[0], in[1], in[1])};
-  });
-  return all;
-}
-
-/// Runs `program` with kernels compiled as the environment says; false if the device refuses, or
-/// gives another answer than the host.
-bool runs_right(const std::pair<Program, Tensors>& op, const std::string& defines, bool races) {
-  ::setenv("VGPU_DEFINES", defines.c_str(), 1);
-  ::setenv("VGPU_RACES", races ? "1" : "", 1);
-  ::setenv("MONOGRAPH_CACHE", "", 1);  // mutants are never kept
-  bool right = true;
-  try {
-    Options host;
-    host.backend = "host";
-    const auto want = Executable::build(op.first, host).replay(op.second);
-    Executable device = Executable::build(op.first, cuda_options());
-    for (std::uint64_t s = 0; s < 5 && right; ++s) {
-      seed(s);
-      const auto got = device.replay(op.second);
-      for (std::size_t i = 0; i < got.size(); ++i) {
-        right &= at::allclose(got[i].to(at::kDouble), want[i].to(at::kDouble), 2e-2, 2e-2);
-      }
-    }
-  } catch (const Error&) {
-    right = false;
-  }
-  control<decltype(&vgpu_reset)>("vgpu_reset")();
-  seed(0);
-  ::unsetenv("VGPU_DEFINES");
-  ::unsetenv("VGPU_RACES");
-  ::unsetenv("MONOGRAPH_CACHE");
-  return right;
-}
-
-TEST(Mutants, RemovingAnyBarrierOfAnyKernelShows) {
-  const auto all = operators();
-  for (const auto& op : all) ASSERT_TRUE(runs_right(op, "", true)) << op.first.text();
-  for (const Barrier& b : barriers()) {
-    const std::string at = b.file + ":" + std::to_string(b.line);
-    const std::string place =
-        "-DVGPU_MUTATE_LINE=" + std::to_string(b.line) + " '-DVGPU_MUTATE_FILE=\"" + b.file + "\"'";
-    const auto op = std::ranges::find_if(
-        all, [&](const auto& o) { return !runs_right(o, place + " -DVGPU_MUTATE_STOP=1", false); });
-    if (op == all.end()) {
-      ADD_FAILURE() << "no operator of this test reaches the barrier at " << at;
-      continue;
-    }
-    EXPECT_FALSE(runs_right(*op, place + " -DVGPU_MUTATE_STOP=0", true))
-        << "the barrier at " << at << " isn't needed";
-  }
 }
 
 }  // namespace

@@ -31,6 +31,11 @@ std::string leaks();
 void fail(const std::string& entry, std::uint64_t nth, CUresult code);
 std::uint64_t calls(const std::string& entry);
 
+/// Whether to run what takes minutes (MONOGRAPH_TEST_EXHAUSTIVE); else a sample, which
+/// MONOGRAPH_TEST_SEED draws.
+bool exhaustive();
+std::uint32_t test_seed();
+
 Options cuda_options(GraphMode mode = GraphMode::kFull);
 
 /// Loads what the device needs beside its driver (MONOGRAPH_TEST_CLIENT): LibTorch's operators and
@@ -43,8 +48,9 @@ bool same_bits(const at::Tensor& a, const at::Tensor& b);
 /// Other values of the same kinds.
 std::vector<at::Tensor> fresh_like(const std::vector<at::Tensor>& inputs);
 
-/// `program` as a graph and on a stream, each under 20 orders of nodes, blocks and threads, on each
-/// of `inputs`: like the host back end, and bit by bit the same in every order and mode.
+/// `program` as a graph and on a stream, each under 20 orders of nodes, blocks and threads (4 in a
+/// sample), on each of `inputs`: like the host back end, and bit by bit the same in every order and
+/// mode.
 void expect_same_in_all_orders(const Program& program,
                                const std::vector<std::vector<at::Tensor>>& inputs);
 

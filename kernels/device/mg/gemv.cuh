@@ -63,8 +63,7 @@ struct WeightRing {
     if (lane == 0) {
       for (int s = 0; s < S::STAGES; ++s) barrier_init(barriers + s, 1);
       barrier_fence();
-    }
-    __syncwarp();
+    }  // seen by other lanes before they wait: `stage_x` ends with a barrier of the block
 #endif
     for (int i = 0; i < S::STAGES; ++i) issue(i);
   }

@@ -179,6 +179,17 @@ class TorchProvider final : public AtenProvider {
                                     const ContextRef& context) const override {
     return std::make_shared<AtenCall>(node, address, context);
   }
+  std::shared_ptr<void> allocate(const ContextRef& context, std::size_t bytes) const override {
+    const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(context->device()));
+    try {
+      auto block =
+          std::make_shared<c10::DataPtr>(c10::cuda::CUDACachingAllocator::get()->allocate(bytes));
+      return {block, block->get()};
+    } catch (const c10::OutOfMemoryError& e) {
+      throw Error(Code::kDeviceOutOfMemory, fmt::format("LibTorch's allocator has no {} bytes: {}",
+                                                        bytes, e.what_without_backtrace()));
+    }
+  }
   std::optional<CUstream> current_stream(const Context& context) const override {
     return reinterpret_cast<CUstream>(
         c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(context.device())).stream());

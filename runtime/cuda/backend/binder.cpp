@@ -304,8 +304,8 @@ class Binder {
     for (const kernels::Param& p : match.instance->params) {
       const plan::Buffer& b = *buffers[static_cast<std::size_t>(p.index)];
       const Port& port = memory_.inputs[static_cast<std::size_t>(b.slot)];
-      k.params.push_back(p.kind == kernels::Param::Kind::kInput ? Address::input(b.slot, 0)
-                                                                : Address::fixed(port.fixed));
+      k.params.emplace_back(p.kind == kernels::Param::Kind::kInput ? Address::input(b.slot, 0)
+                                                                   : Address::fixed(port.fixed));
     }
     work.what = std::move(k);
     pending_.push_back({bound_.works.size(), instances_.size()});

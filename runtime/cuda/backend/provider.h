@@ -27,6 +27,9 @@ class AtenProvider {
   /// operators that draw random numbers, synchronise or depend on data, naming the operator.
   virtual std::shared_ptr<LibraryCall> bind(const ir::Node& node, const StorageAddress& address,
                                             const ContextRef& context) const = 0;
+  /// `bytes` of device memory from LibTorch's caching allocator. Freed with the last reference,
+  /// when nothing uses it any more. Throws Error(kDeviceOutOfMemory) as the driver table does.
+  virtual std::shared_ptr<void> allocate(const ContextRef& context, std::size_t bytes) const = 0;
   /// The stream on which the caller expects work on its tensors (null: the legacy default stream),
   /// or nothing for the session's own.
   virtual std::optional<CUstream> current_stream(const Context&) const { return std::nullopt; }

@@ -469,7 +469,7 @@ const exec::BackendRegistration kCuda({
     .open_session = [](const Options& o) -> std::shared_ptr<void> {
       return DeviceSession::open(o);
     },
-    .option_names = {kTuningOption},
+    .option_names = {"arena", kTuningOption},
     .choose_for = [](const std::shared_ptr<void>& session) -> lower::Chooser {
       return [session](const ir::Node& node) { return choose(node, as_session(session)); };
     },

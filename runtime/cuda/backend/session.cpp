@@ -5,6 +5,8 @@
 
 #include <cstdlib>
 
+#include "runtime/cuda/backend/provider.h"
+
 namespace monograph::cuda {
 namespace {
 
@@ -32,6 +34,28 @@ bool tuning_wanted(const Options& options, const kernels::Target& target) {
               fmt::format("option '{}' is '{}', but may be: on, off", at->first, at->second));
 }
 
+/// Error(kInvalidOption), Error(kDeviceUnavailable) if LibTorch's CUDA half is wanted and not
+/// there.
+std::shared_ptr<Arena> make_arena(const ContextRef& context, const Options& options) {
+  const auto wanted = options.backend_options.find("cuda.arena");
+  if (wanted == options.backend_options.end() || wanted->second == "reserved") {
+    return Arena::create(context, context->info().total_bytes / kReserveFactor);
+  }
+  if (wanted->second != "torch") {
+    throw Error(
+        Code::kInvalidOption,
+        fmt::format("option 'cuda.arena' is 'reserved' or 'torch', not '{}'", wanted->second));
+  }
+  const AtenProvider* provider = find_aten_provider(context->driver());
+  if (provider == nullptr) {
+    throw Error(Code::kDeviceUnavailable,
+                "option 'cuda.arena' is 'torch', but LibTorch's CUDA half is not available");
+  }
+  return Arena::create(context, [context, provider](std::size_t bytes) {
+    return provider->allocate(context, bytes);
+  });
+}
+
 }  // namespace
 
 std::string driver_library(const Options& options) {
@@ -57,7 +81,7 @@ DeviceSession::DeviceSession(ContextRef context, const Options& options)
   tuner_ = std::make_shared<Tuner>(context_, std::move(tuning));
   libraries_ = std::make_unique<LibraryPlanner>(context_, tuner_, tries);
   const CurrentContext current(*context_);
-  arena_ = Arena::create(context_, context_->info().total_bytes / kReserveFactor);
+  arena_ = make_arena(context_, options);
   stream_ = Stream::create(context_);
   last_ = Event::create(context_);
 }

@@ -15,6 +15,12 @@ std::shared_ptr<Arena> Arena::create(ContextRef context, std::size_t reserve_byt
   return arena;
 }
 
+std::shared_ptr<Arena> Arena::create(ContextRef context, Allocator allocator) {
+  std::shared_ptr<Arena> arena(new Arena(std::move(context)));
+  arena->allocator_ = std::move(allocator);
+  return arena;
+}
+
 Arena::~Arena() {
   // Unmapping doesn't wait for work in flight; a failed wait means that the context is lost, and
   // with it the memory.
@@ -25,6 +31,7 @@ Arena::~Arena() {
 CUdeviceptr Arena::ensure(std::size_t bytes, const std::string& shape) {
   const std::lock_guard lock(mutex_);
   try {
+    if (allocator_) return take_block(bytes);
     if (reservation_) {
       reservation_.grow_to(bytes);
       return reservation_.base();
@@ -44,8 +51,22 @@ CUdeviceptr Arena::ensure(std::size_t bytes, const std::string& shape) {
   }
 }
 
+CUdeviceptr Arena::take_block(std::size_t bytes) {
+  if (bytes == 0) return 0;
+  if (blocks_.empty() || bytes > blocks_.back().second) {
+    blocks_.reserve(blocks_.size() + 1);
+    blocks_.emplace_back(allocator_(bytes), bytes);
+  }
+  return reinterpret_cast<CUdeviceptr>(blocks_.back().first.get());
+}
+
 std::size_t Arena::committed() const {
   const std::lock_guard lock(mutex_);
+  if (allocator_) {
+    std::size_t sum = 0;
+    for (const auto& [block, bytes] : blocks_) sum += bytes;
+    return sum;
+  }
   return reservation_ ? reservation_.committed() : buffer_.bytes();
 }
 

@@ -135,12 +135,19 @@ void GraphRunner::warm_up(CUstream stream) {
       runs = std::max(runs, l->call->warm_up_runs());
     }
   }
-  for (int r = 0; r < runs; ++r) {
-    for (std::size_t i = 0; i < works_.size(); ++i) {
-      enqueue(context_->driver(), works_[i], block(i), ports_, stream);
+  if (runs == 0) return;
+  const Driver& driver = context_->driver();
+  try {
+    for (int r = 0; r < runs; ++r) {
+      for (std::size_t i = 0; i < works_.size(); ++i) {
+        enqueue(driver, works_[i], block(i), ports_, stream);
+      }
     }
+    driver.StreamSynchronize(stream);
+  } catch (...) {
+    (void)driver.StreamSynchronize.raw(stream);  // what is enqueued mustn't outlive the calls
+    throw;
   }
-  if (runs > 0) context_->driver().StreamSynchronize(stream);
 }
 
 CUgraphNodeParams GraphRunner::node_params(std::size_t index) {

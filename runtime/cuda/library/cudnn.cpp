@@ -153,13 +153,14 @@ class Cudnn final : public MathLibrary {
   Cudnn(ContextRef context, const std::string& path, const std::string& prefix)
       : context_(std::move(context)), api_(detail::open_library(path, "cuDNN"), prefix) {
     const CurrentContext current(*context_);
-    if (const cudnnStatus_t s = api_.create(&handle_); s != CUDNN_STATUS_SUCCESS) {
-      throw Error(Code::kDeviceUnavailable, "cuDNN gave no handle", {}, api_.error_string(s));
-    }
     zeros_ = DeviceBuffer::allocate(context_, kZeroBytes, "absent biases");
     const Stream stream = Stream::create(context_);
     context_->driver().MemsetD8Async(zeros_.get(), 0, kZeroBytes, stream.get());
     stream.synchronize();
+    // Last: no destructor runs, and so nobody gives it back, if something above throws.
+    if (const cudnnStatus_t s = api_.create(&handle_); s != CUDNN_STATUS_SUCCESS) {
+      throw Error(Code::kDeviceUnavailable, "cuDNN gave no handle", {}, api_.error_string(s));
+    }
   }
   ~Cudnn() override {
     const CurrentContext current(*context_, CurrentContext::kNoThrow);

@@ -114,8 +114,6 @@ struct Handle {
   DeviceKernel<Product> kernel;
 };
 
-cuda::ContextRef opening;  // while the handle is made
-
 template <class T>
 void take(T& to, const void* from, std::size_t bytes) {
   if (bytes == sizeof to) std::memcpy(&to, from, bytes);
@@ -130,10 +128,8 @@ const cuda::MathLibraryRegistration kRegistration({
     .serves = is_virtual,
     .open =
         [](const cuda::ContextRef& context) {
-          opening = context;
-          auto library = cuda::open_cublaslt(context, path_of_self(), "vgpu_");
-          opening.reset();
-          return library;
+          const Opening opening(context);
+          return cuda::open_cublaslt(context, path_of_self(), "vgpu_");
         },
 });
 
@@ -145,7 +141,7 @@ using namespace monograph::vgpu;  // NOLINT: entry points have C's names
 #define VGPU_EXPORT extern "C" __attribute__((visibility("default")))
 
 VGPU_EXPORT cublasStatus_t vgpu_cublasLtCreate(cublasLtHandle_t* handle) {
-  *handle = reinterpret_cast<cublasLtHandle_t>(new Handle(opening));
+  *handle = reinterpret_cast<cublasLtHandle_t>(new Handle(Opening::context()));
   return CUBLAS_STATUS_SUCCESS;
 }
 VGPU_EXPORT cublasStatus_t vgpu_cublasLtDestroy(cublasLtHandle_t handle) {

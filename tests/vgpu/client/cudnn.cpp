@@ -71,17 +71,13 @@ struct Handle {
   CUstream stream = nullptr;
 };
 
-cuda::ContextRef opening;  // while the handle is made
-
 const cuda::MathLibraryRegistration kRegistration({
     .name = "cuDNN",
     .serves = is_virtual,
     .open =
         [](const cuda::ContextRef& context) {
-          opening = context;
-          auto library = cuda::open_cudnn(context, path_of_self(), "vgpu_");
-          opening.reset();
-          return library;
+          const Opening opening(context);
+          return cuda::open_cudnn(context, path_of_self(), "vgpu_");
         },
 });
 
@@ -118,7 +114,7 @@ using namespace monograph::vgpu;  // NOLINT: entry points have C's names
 #define VGPU_EXPORT extern "C" __attribute__((visibility("default")))
 
 VGPU_EXPORT cudnnStatus_t vgpu_cudnnCreate(cudnnHandle_t* handle) {
-  *handle = reinterpret_cast<cudnnHandle_t>(new Handle(opening));
+  *handle = reinterpret_cast<cudnnHandle_t>(new Handle(Opening::context()));
   return CUDNN_STATUS_SUCCESS;
 }
 VGPU_EXPORT cudnnStatus_t vgpu_cudnnDestroy(cudnnHandle_t handle) {

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "runtime/cuda/handles.h"
-#include "tests/vgpu/vgpu.h"
+#include "tests/vgpu/client/host_kernel.h"
 
 namespace monograph::vgpu {
 
@@ -21,16 +21,9 @@ class DeviceKernel {
     static std::atomic<unsigned> next{0};
     name_ += "_" + std::to_string(next++);
     const std::size_t size = sizeof(Params);
-    control<decltype(&vgpu_register_host_kernel)>("vgpu_register_host_kernel")(
-        name_.c_str(), &DeviceKernel::run, this, &size, 1);
-    const std::string image = "vgpu-host:" + name_;
-    library_ = cuda::Library::load(
-        context_, {reinterpret_cast<const std::byte*>(image.c_str()), image.size() + 1});
+    registration_ = HostKernel(context_->driver(), name_, &DeviceKernel::run, this, &size, 1);
+    library_ = registration_.load(context_);
     kernel_ = library_.kernel(name_);
-  }
-  ~DeviceKernel() {
-    library_ = {};
-    control<decltype(&vgpu_unregister_host_kernel)>("vgpu_unregister_host_kernel")(name_.c_str());
   }
   DeviceKernel(const DeviceKernel&) = delete;
   DeviceKernel& operator=(const DeviceKernel&) = delete;
@@ -45,10 +38,6 @@ class DeviceKernel {
   }
 
  private:
-  template <class Fn>
-  Fn control(const char* name) const {
-    return reinterpret_cast<Fn>(context_->driver().extension(name));
-  }
   static int run(void** params, void* user) {
     try {
       static_cast<DeviceKernel*>(user)->function_(*static_cast<const Params*>(params[0]));
@@ -62,6 +51,7 @@ class DeviceKernel {
   cuda::ContextRef context_;
   Function function_;
   std::string name_;
+  HostKernel registration_;  // outlives the library
   cuda::Library library_;
   cuda::Kernel kernel_;
 };

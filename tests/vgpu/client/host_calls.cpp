@@ -12,21 +12,10 @@
 #include "runtime/cuda/backend/provider.h"
 #include "runtime/host/bind.h"
 #include "runtime/host/memory.h"
-#include "tests/vgpu/vgpu.h"
+#include "tests/vgpu/client/host_kernel.h"
 
 namespace monograph::vgpu {
 namespace {
-
-/// The controls of one virtual driver.
-struct Controls {
-  decltype(&vgpu_register_host_kernel) add = nullptr;
-  decltype(&vgpu_unregister_host_kernel) remove = nullptr;
-
-  explicit Controls(const cuda::Driver& driver)
-      : add(reinterpret_cast<decltype(add)>(driver.extension("vgpu_register_host_kernel"))),
-        remove(
-            reinterpret_cast<decltype(remove)>(driver.extension("vgpu_unregister_host_kernel"))) {}
-};
 
 std::string fresh_name(const ir::Node& node) {
   static std::atomic<std::uint64_t> next{0};
@@ -38,7 +27,6 @@ class HostCall final : public cuda::LibraryCall {
   HostCall(const ir::Node& node, const cuda::StorageAddress& address, cuda::ContextRef context)
       : node_(node),
         context_(std::move(context)),
-        controls_(context_->driver()),
         name_(fresh_name(node)),
         scope_([this, address](const ir::Value& v) { return tensor(v, address); }) {
     // Every tensor the step will need is made now: `address` may not outlive binding.
@@ -48,15 +36,9 @@ class HostCall final : public cuda::LibraryCall {
     (void)scope_.of(node);
     check_fit();
     workspace_.resize(static_cast<std::size_t>(host::choose(node).workspace_bytes));
-    controls_.add(name_.c_str(), &HostCall::run, this, nullptr, 0);
-    const std::string image = "vgpu-host:" + name_;
-    library_ = cuda::Library::load(
-        context_, {reinterpret_cast<const std::byte*>(image.c_str()), image.size() + 1});
+    registration_ = HostKernel(context_->driver(), name_, &HostCall::run, this, nullptr, 0);
+    library_ = registration_.load(context_);
     kernel_ = library_.kernel(name_);
-  }
-  ~HostCall() override {
-    library_ = {};
-    controls_.remove(name_.c_str());
   }
   HostCall(const HostCall&) = delete;
   HostCall& operator=(const HostCall&) = delete;
@@ -111,11 +93,11 @@ class HostCall final : public cuda::LibraryCall {
 
   const ir::Node& node_;
   cuda::ContextRef context_;
-  Controls controls_;
   std::string name_;
   host::Scope scope_;
   std::vector<std::byte> workspace_;
   std::optional<host::BoundLaunch> bound_;
+  HostKernel registration_;  // outlives the library
   cuda::Library library_;
   cuda::Kernel kernel_;
 };
@@ -129,6 +111,13 @@ class HostProvider final : public cuda::AtenProvider {
   std::shared_ptr<cuda::LibraryCall> bind(const ir::Node& node, const cuda::StorageAddress& address,
                                           const cuda::ContextRef& context) const override {
     return std::make_shared<HostCall>(node, address, context);
+  }
+  /// In place of LibTorch's caching allocator, which needs its CUDA half.
+  std::shared_ptr<void> allocate(const cuda::ContextRef& context,
+                                 std::size_t bytes) const override {
+    auto block = std::make_shared<cuda::DeviceBuffer>(
+        cuda::DeviceBuffer::allocate(context, bytes, "a block of LibTorch's allocator"));
+    return {block, reinterpret_cast<void*>(block->get())};
   }
 };
 

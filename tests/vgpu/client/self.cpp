@@ -4,6 +4,8 @@
 
 namespace monograph::vgpu {
 
+thread_local const cuda::ContextRef* Opening::now_ = nullptr;
+
 std::string path_of_self() {
   Dl_info info{};
   return dladdr(reinterpret_cast<void*>(&path_of_self), &info) != 0 ? info.dli_fname : "";

@@ -6,6 +6,7 @@
 #include <c10/core/AutogradState.h>
 #include <c10/core/DefaultDtype.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
+#include <c10/util/Exception.h>
 #ifdef __SSE__
 #include <xmmintrin.h>
 #endif
@@ -34,15 +35,76 @@ void write_denormals([[maybe_unused]] unsigned flags) noexcept {
 #endif
 }
 
-std::string precision_name(at::Float32MatmulPrecision precision) {
-  switch (precision) {
-    case at::Float32MatmulPrecision::MEDIUM:
-      return "medium";
-    case at::Float32MatmulPrecision::HIGH:
-      return "high";
-    default:
-      return "highest";
+/// A setting of LibTorch's context that chooses between kernels.
+struct Switch {
+  const char* name;
+  int (*read)(const at::Context& context);
+  void (*write)(at::Context& context, int value);
+};
+
+template <auto kRead, auto kWrite>
+constexpr Switch on_or_off(const char* name) {
+  return {name, [](const at::Context& c) -> int { return (c.*kRead)(); },
+          [](at::Context& c, int value) { (c.*kWrite)(value != 0); }};
+}
+
+/// How cuBLAS may add up products of halves: three choices, set by two flags.
+template <auto kRead, auto kWrite>
+constexpr Switch reduction(const char* name) {
+  return {name, [](const at::Context& c) { return static_cast<int>((c.*kRead)()); },
+          [](at::Context& c, int value) {
+            using Option = at::CuBLASReductionOption;
+            const auto option = static_cast<Option>(value);
+            (c.*kWrite)(option == Option::AllowReducedPrecisionWithSplitK,
+                        option != Option::DisallowReducedPrecisionDisallowSplitK);
+          }};
+}
+
+using C = at::Context;
+constexpr auto kSwitches = std::to_array<Switch>({
+    on_or_off<&C::deterministicCuDNN, &C::setDeterministicCuDNN>("deterministic cuDNN"),
+    on_or_off<&C::benchmarkCuDNN, &C::setBenchmarkCuDNN>("cuDNN benchmark"),
+    on_or_off<&C::userEnabledCuDNN, &C::setUserEnabledCuDNN>("use of cuDNN"),
+    on_or_off<&C::userEnabledMkldnn, &C::setUserEnabledMkldnn>("use of oneDNN"),
+    on_or_off<&C::userEnabledFlashSDP, &C::setSDPUseFlash>("choice of attention kernels"),
+    on_or_off<&C::userEnabledMemEfficientSDP, &C::setSDPUseMemEfficient>(
+        "choice of attention kernels"),
+    on_or_off<&C::userEnabledMathSDP, &C::setSDPUseMath>("choice of attention kernels"),
+    on_or_off<&C::userEnabledCuDNNSDP, &C::setSDPUseCuDNN>("choice of attention kernels"),
+    on_or_off<&C::allowFP16AccumulationCuBLAS, &C::setAllowFP16AccumulationCuBLAS>(
+        "sums of halves in products"),
+    reduction<&C::allowFP16ReductionCuBLAS, &C::setAllowFP16ReductionCuBLAS>(
+        "sums of halves in products"),
+    reduction<&C::allowBF16ReductionCuBLAS, &C::setAllowBF16ReductionCuBLAS>(
+        "sums of halves in products"),
+});
+
+constexpr auto kPrecisions = std::to_array<std::pair<at::Float32Backend, at::Float32Op>>({
+    {at::Float32Backend::CUDA, at::Float32Op::MATMUL},
+    {at::Float32Backend::CUDA, at::Float32Op::CONV},
+    {at::Float32Backend::CUDA, at::Float32Op::RNN},
+    {at::Float32Backend::MKLDNN, at::Float32Op::MATMUL},
+    {at::Float32Backend::MKLDNN, at::Float32Op::CONV},
+    {at::Float32Backend::MKLDNN, at::Float32Op::RNN},
+});
+
+/// LibTorch's older setting for all libraries. It throws once somebody has set one library's by
+/// itself.
+int read_precision(const at::Context& context) {
+  try {
+    return static_cast<int>(context.float32MatmulPrecision());
+  } catch (const c10::Error&) {
+    return -1;
   }
+}
+
+void write_precision(at::Context& context, int precision) {
+  using Precision = at::Float32MatmulPrecision;
+  if (precision < 0) return;
+  const auto value = static_cast<Precision>(precision);
+  context.setFloat32MatmulPrecision(value == Precision::MEDIUM ? "medium"
+                                    : value == Precision::HIGH ? "high"
+                                                               : "highest");
 }
 
 }  // namespace
@@ -67,12 +129,16 @@ GlobalState GlobalState::read() {
   state.default_dtype_ = c10::get_default_dtype_as_scalartype();
   state.deterministic_ = context.deterministicAlgorithms();
   state.deterministic_warns_ = context.deterministicAlgorithmsWarnOnly();
-  state.deterministic_cudnn_ = context.deterministicCuDNN();
-  state.benchmark_cudnn_ = context.benchmarkCuDNN();
-  state.flash_ = context.userEnabledFlashSDP();
-  state.memory_efficient_ = context.userEnabledMemEfficientSDP();
-  state.math_ = context.userEnabledMathSDP();
-  state.precision_ = precision_name(context.float32MatmulPrecision());
+  static_assert(std::tuple_size_v<decltype(state.switches_)> == kSwitches.size());
+  for (std::size_t i = 0; i < kSwitches.size(); ++i) {
+    state.switches_[i] = kSwitches[i].read(context);
+  }
+  static_assert(std::tuple_size_v<decltype(state.precisions_)> == kPrecisions.size());
+  for (std::size_t i = 0; i < kPrecisions.size(); ++i) {
+    const auto& [library, op] = kPrecisions[i];
+    state.precisions_[i] = static_cast<int>(context.float32Precision(library, op));
+  }
+  state.precision_ = read_precision(context);
   state.threads_ = at::get_num_threads();
   return state;
 }
@@ -91,16 +157,15 @@ std::string GlobalState::difference(const GlobalState& other) const {
       {default_dtype_ != other.default_dtype_, "default dtype"},
       {deterministic_ != other.deterministic_ || deterministic_warns_ != other.deterministic_warns_,
        "deterministic algorithms"},
-      {deterministic_cudnn_ != other.deterministic_cudnn_, "deterministic cuDNN"},
-      {benchmark_cudnn_ != other.benchmark_cudnn_, "cuDNN benchmark"},
-      {precision_ != other.precision_, "precision of f32 products"},
-      {flash_ != other.flash_ || memory_efficient_ != other.memory_efficient_ ||
-           math_ != other.math_,
-       "choice of attention kernels"},
+      {precisions_ != other.precisions_ || precision_ != other.precision_,
+       "precision of f32 products"},
       {threads_ != other.threads_, "number of threads"},
   };
   for (const auto& [differs, name] : rows) {
     if (differs) return name;
+  }
+  for (std::size_t i = 0; i < kSwitches.size(); ++i) {
+    if (switches_[i] != other.switches_[i]) return kSwitches[i].name;
   }
   return {};
 }
@@ -133,16 +198,15 @@ void GlobalState::restore() const {
   if (now.deterministic_ != deterministic_ || now.deterministic_warns_ != deterministic_warns_) {
     context.setDeterministicAlgorithms(deterministic_, deterministic_warns_);
   }
-  if (now.deterministic_cudnn_ != deterministic_cudnn_) {
-    context.setDeterministicCuDNN(deterministic_cudnn_);
+  for (std::size_t i = 0; i < kSwitches.size(); ++i) {
+    if (now.switches_[i] != switches_[i]) kSwitches[i].write(context, switches_[i]);
   }
-  if (now.benchmark_cudnn_ != benchmark_cudnn_) context.setBenchmarkCuDNN(benchmark_cudnn_);
-  if (now.precision_ != precision_) context.setFloat32MatmulPrecision(precision_);
-  if (now.flash_ != flash_) context.setSDPUseFlash(flash_);
-  if (now.memory_efficient_ != memory_efficient_) {
-    context.setSDPUseMemEfficient(memory_efficient_);
+  if (now.precision_ != precision_) write_precision(context, precision_);
+  for (std::size_t i = 0; i < kPrecisions.size(); ++i) {
+    const auto& [library, op] = kPrecisions[i];
+    if (static_cast<int>(context.float32Precision(library, op)) == precisions_[i]) continue;
+    context.setFloat32Precision(library, op, static_cast<at::Float32Precision>(precisions_[i]));
   }
-  if (now.math_ != math_) context.setSDPUseMath(math_);
   if (now.threads_ != threads_) at::set_num_threads(threads_);
 }
 

@@ -43,12 +43,9 @@ class GlobalState {
   at::ScalarType default_dtype_ = at::kFloat;
   bool deterministic_ = false;
   bool deterministic_warns_ = false;
-  bool deterministic_cudnn_ = false;
-  bool benchmark_cudnn_ = false;
-  bool flash_ = true;
-  bool memory_efficient_ = true;
-  bool math_ = true;
-  std::string precision_;
+  std::array<int, 11> switches_{};   ///< of kernels, in the order of a table in the source
+  std::array<int, 6> precisions_{};  ///< of f32 work, by library and kind of operator
+  int precision_ = 0;  ///< of f32 products by the older setting; -1 where it can't be asked
   int threads_ = 1;
 };
 

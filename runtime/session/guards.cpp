@@ -20,8 +20,15 @@ std::vector<std::int64_t> mode_words() {
       context.deterministicAlgorithms(),
       context.deterministicCuDNN(),
       context.benchmarkCuDNN(),
-      static_cast<std::int64_t>(context.float32MatmulPrecision()),
   };
+  // Not by LibTorch's setting for all libraries, which throws once one library's was set by itself.
+  for (const auto library : {at::Float32Backend::CUDA, at::Float32Backend::MKLDNN}) {
+    for (const auto op : {at::Float32Op::MATMUL, at::Float32Op::CONV, at::Float32Op::RNN}) {
+      const auto precision = context.float32Precision(library, op);
+      const bool full = precision == at::Float32Precision::NONE;  // as if nobody had set it
+      words.push_back(static_cast<std::int64_t>(full ? at::Float32Precision::IEEE : precision));
+    }
+  }
   for (const at::DeviceType device : {at::kCPU, at::kCUDA}) {
     const bool on = at::autocast::is_autocast_enabled(device);
     words.push_back(on);

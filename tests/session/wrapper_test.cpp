@@ -6,6 +6,7 @@
 #include <c10/core/GradMode.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
+#include <c10/util/Exception.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <monograph/compiled_module.h>
@@ -313,6 +314,10 @@ void switch_autograd(Fn change) {
   c10::AutogradState::set_tls_state(state);
 }
 
+void set_precision(at::Float32Backend library, at::Float32Op op) {
+  at::globalContext().setFloat32Precision(library, op, at::Float32Precision::TF32);
+}
+
 TEST(CompilationContext, EachPieceIsNamedByItself) {
   const std::pair<const char*, void (*)()> rows[] = {
       {"grad mode", [] { c10::GradMode::set_enabled(false); }},
@@ -323,6 +328,10 @@ TEST(CompilationContext, EachPieceIsNamedByItself) {
       {"dispatch keys",
        [] { c10::impl::tls_set_dispatch_key_excluded(c10::DispatchKey::Python, true); }},
       {"autocast", [] { at::autocast::set_autocast_enabled(at::kCPU, true); }},
+      {"dispatch keys",
+       [] { c10::impl::tls_set_dispatch_key_included(c10::DispatchKey::PythonTLSSnapshot, true); }},
+      {"autocast", [] { at::autocast::set_autocast_enabled(at::kCUDA, true); }},
+      {"autocast", [] { at::autocast::set_autocast_dtype(at::kCPU, at::kHalf); }},
       {"autocast", [] { at::autocast::set_autocast_dtype(at::kCUDA, at::kBFloat16); }},
       {"autocast cache", [] { at::autocast::set_autocast_cache_enabled(false); }},
       {"default dtype", [] { at::set_default_dtype(caffe2::TypeMeta::Make<double>()); }},
@@ -330,8 +339,27 @@ TEST(CompilationContext, EachPieceIsNamedByItself) {
        [] { at::globalContext().setDeterministicAlgorithms(true, false); }},
       {"deterministic cuDNN", [] { at::globalContext().setDeterministicCuDNN(true); }},
       {"cuDNN benchmark", [] { at::globalContext().setBenchmarkCuDNN(true); }},
+      {"deterministic algorithms",
+       [] { at::globalContext().setDeterministicAlgorithms(false, true); }},
+      {"use of cuDNN", [] { at::globalContext().setUserEnabledCuDNN(false); }},
+      {"use of oneDNN", [] { at::globalContext().setUserEnabledMkldnn(false); }},
       {"precision of f32 products", [] { at::globalContext().setFloat32MatmulPrecision("high"); }},
+      {"precision of f32 products",
+       [] { at::globalContext().setFloat32MatmulPrecision("medium"); }},
+      {"precision of f32 products",
+       [] { set_precision(at::Float32Backend::CUDA, at::Float32Op::MATMUL); }},
+      {"precision of f32 products",
+       [] { set_precision(at::Float32Backend::MKLDNN, at::Float32Op::CONV); }},
+      {"sums of halves in products",
+       [] { at::globalContext().setAllowFP16ReductionCuBLAS(false, false); }},
+      {"sums of halves in products",
+       [] { at::globalContext().setAllowBF16ReductionCuBLAS(false, true); }},
+      {"sums of halves in products",
+       [] { at::globalContext().setAllowFP16AccumulationCuBLAS(true); }},
+      {"choice of attention kernels", [] { at::globalContext().setSDPUseFlash(false); }},
+      {"choice of attention kernels", [] { at::globalContext().setSDPUseMemEfficient(false); }},
       {"choice of attention kernels", [] { at::globalContext().setSDPUseMath(false); }},
+      {"choice of attention kernels", [] { at::globalContext().setSDPUseCuDNN(false); }},
       {"flushing of denormals", [] { at::globalContext().setFlushDenormal(true); }},
       {"number of threads", [] { at::set_num_threads(at::get_num_threads() + 1); }},
   };
@@ -344,6 +372,22 @@ TEST(CompilationContext, EachPieceIsNamedByItself) {
     }
     EXPECT_EQ(trace::GlobalState::read().difference(before), "") << name;
   }
+}
+
+/// LibTorch's setting for all libraries throws when it is asked after this.
+TEST(CompilationContext, OneLibrarysOwnPrecisionIsLeftAsItIs) {
+  const trace::GlobalStateScope scope;
+  set_precision(at::Float32Backend::CUDA, at::Float32Op::MATMUL);
+  EXPECT_THROW((void)at::globalContext().float32MatmulPrecision(), c10::Error);
+  const Layer layer;
+  const Tensor x = at::randn({3, 4});
+  for (const Mode mode : {Mode::kFull, Mode::kStock}) {
+    CompiledModule compiled(layer.module(), with_mode(mode));
+    for (int i = 0; i < 2; ++i) expect_close(compiled({x})[0], layer.want(x), 1e-5, "mixed");
+    EXPECT_EQ(compiled.counters().traces, 1U);
+  }
+  EXPECT_EQ(at::globalContext().float32Precision(at::Float32Backend::CUDA, at::Float32Op::MATMUL),
+            at::Float32Precision::TF32);
 }
 
 TEST(CompilationContext, GeneratorIsLeftAlone) {

@@ -267,6 +267,33 @@ TEST_P(Outputs, ThreadsShareAModule) {
   EXPECT_EQ(compiled.counters().replays, 48u);
 }
 
+/// Nothing of theirs is shared but the process: driver, compiler, libraries and the one capture.
+TEST_P(Outputs, ThreadsHaveModulesOfTheirOwn) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      Module module;
+      const at::Tensor weight = at::randn({24, 40});
+      module.tensors = {{"weight", weight, false}};
+      module.forward = [weight](const Tensors& in) -> Tensors {
+        return {std::get<0>(at::cummax(at::linear(in[0], weight), -1)), at::erf(in[0])};
+      };
+      for (int i = 0; i < 2; ++i) {
+        CompiledModule compiled(module, options());
+        for (std::int64_t rows : {5, 5, 3 + t}) {
+          const at::Tensor in = at::randn({rows, 40});
+          const c10::InferenceMode mode;
+          const Tensors got = compiled({in});
+          const Tensors want = module.forward({in});
+          expect_close_on_device(got[0], want[0], "cummax");
+          expect_close_on_device(got[1], want[1], "erf");
+        }
+      }
+    });
+  }
+  for (std::thread& t : threads) t.join();
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, Outputs, testing::Values("host", "cuda"),
                          [](const auto& backend) { return backend.param; });
 

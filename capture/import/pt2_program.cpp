@@ -196,18 +196,31 @@ Module describe(const Pt2Archive& archive, const Pt2Model& model, const at::Devi
   return module;
 }
 
-/// The weight whose new value the graph's output at `place` is; undefined if it is a result.
-at::Tensor updated_weight(const Pt2Model& model, std::size_t place, const Module& module) {
-  if (place >= model.output_specs.size() || !importer::updates_weight(model.output_specs[place])) {
-    return {};
+/// Weights that outputs of the graph are new values of, by the output's place.
+std::map<std::size_t, at::Tensor> weight_updates(const Pt2Model& model, const Module& module,
+                                                 const std::string& where) {
+  std::map<std::size_t, at::Tensor> updates;
+  for (std::size_t place = 0; place < model.output_specs.size(); ++place) {
+    if (!importer::updates_weight(model.output_specs[place])) continue;
+    const std::string& name = model.output_specs[place].target;
+    const auto weight = std::ranges::find(module.tensors, name, &NamedTensor::name);
+    if (weight == module.tensors.end()) {
+      throw Error(Code::kInvalidFile, where + ": the signature writes " +
+                                          importer::in_quotes(name) +
+                                          ", which is no weight of the archive");
+    }
+    updates[place] = weight->tensor;
   }
-  const std::string& name = model.output_specs[place].target;
-  const auto it = std::ranges::find(module.tensors, name, &NamedTensor::name);
-  if (it == module.tensors.end()) {
-    throw Error(Code::kInvalidFile, "the signature writes " + importer::in_quotes(name) +
-                                        ", which is no weight of the archive");
+  return updates;
+}
+
+void update(const at::Tensor& weight, const at::Tensor& value, const std::string& where) {
+  if (value.sizes() != weight.sizes() || value.scalar_type() != weight.scalar_type()) {
+    throw Error(Code::kInvalidFile,
+                fmt::format("{}: the signature gives a weight of {} a value of {}", where,
+                            trace::describe(weight), trace::describe(value)));
   }
-  return it->tensor;
+  weight.copy_(value);
 }
 
 }  // namespace
@@ -224,15 +237,17 @@ std::variant<Program, Rejection> Program::import_pt2(const std::filesystem::path
   }
   std::vector<at::Tensor> weights;
   for (const NamedTensor& weight : module.tensors) weights.push_back(weight.tensor);
-  const auto paths = output_paths(model, archive.path + ": " + archive.model_entry);
+  const std::string where = archive.path + ": " + archive.model_entry;
+  const auto paths = output_paths(model, where);
+  const auto updates = weight_updates(model, module, where);
   module.forward = [&](const std::vector<at::Tensor>& tensors) {
     const importer::Pt2Results results = importer::run_pt2(model, weights, tensors, device);
     module.output_paths.clear();  // known only now: which outputs are tensors
     std::vector<at::Tensor> returned;
     for (std::size_t i = 0; i < results.places.size(); ++i) {
       const std::size_t place = results.places[i];
-      if (const at::Tensor state = updated_weight(model, place, module); state.defined()) {
-        state.copy_(results.tensors[i]);
+      if (const auto written = updates.find(place); written != updates.end()) {
+        update(written->second, results.tensors[i], where);
         continue;
       }
       module.output_paths.push_back(paths[place]);

@@ -19,15 +19,16 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-/// draws.pt2 (x + torch.randn(3)) with another model, in a file of its own.
+/// draws.pt2 (x + torch.randn(3)), or another archive that takes a vector of 3, with another model,
+/// in a file of its own.
 class Changed {
  public:
-  explicit Changed(const std::function<void(json&)>& change)
+  explicit Changed(const std::function<void(json&)>& change, const char* archive = "draws.pt2")
       : path_(::testing::TempDir() + "/refused_" + std::to_string(::getpid()) + ".pt2") {
-    std::ifstream in(testing::data_file("draws.pt2"), std::ios::binary);
+    std::ifstream in(testing::data_file(archive), std::ios::binary);
     const std::string bytes(std::istreambuf_iterator<char>(in), {});
     testing::ZipWriter zip;
-    for (const auto& e : importer::read_zip(std::as_bytes(std::span(bytes)), "draws.pt2")) {
+    for (const auto& e : importer::read_zip(std::as_bytes(std::span(bytes)), archive)) {
       std::string data(reinterpret_cast<const char*>(e.data.data()), e.data.size());
       if (e.name.ends_with("models/model.json")) {
         json model = json::parse(data);
@@ -48,8 +49,8 @@ class Changed {
     ADD_FAILURE() << "was imported";
     return {};
   }
-  Error error() const {
-    return testing::error_of([this] { (void)Program::import_pt2(path_, {at::rand({3})}); });
+  Error error(const Options& options = {}) const {
+    return testing::error_of([&] { (void)Program::import_pt2(path_, {at::rand({3})}, options); });
   }
 
  private:
@@ -152,6 +153,27 @@ TEST(Pt2Changed, RefusesGraphsForTraining) {
                       }).error();
   EXPECT_EQ(error.code(), Code::kInvalidFile);
   EXPECT_THAT(error.what(), HasSubstr("loss_output"));
+}
+
+/// Writes of the signature that are allowed, but to what isn't there or doesn't fit.
+TEST(Pt2Changed, ChecksWhatTheSignatureWrites) {
+  Options options;
+  options.graph_mode = GraphMode::kNone;
+  const auto written = [&options](const std::function<void(json&)>& change) {
+    return Changed(change, "writes_buffer_functional.pt2").error(options);
+  };
+  const auto output = [](json& model) -> json& {
+    return model["graph_module"]["signature"]["output_specs"][0]["buffer_mutation"];
+  };
+  const Error unknown = written([&](json& model) { output(model)["buffer_name"] = "elsewhere"; });
+  EXPECT_EQ(unknown.code(), Code::kInvalidFile);
+  EXPECT_THAT(unknown.what(), HasSubstr("models/model.json: the signature writes \"elsewhere\""));
+  const Error shape = written([](json& model) {
+    node(model)["target"] = "torch.ops.aten.ones.default";
+    node(model)["inputs"] = {named("size", {{"as_ints", {2, 3}}})};
+  });
+  EXPECT_EQ(shape.code(), Code::kInvalidFile);
+  EXPECT_THAT(shape.what(), HasSubstr("a weight of f32[3] a value of f32[2,3]"));
 }
 
 }  // namespace

@@ -83,8 +83,7 @@ Entry& CompiledModule::Impl::find(const Tensors& inputs) {
 
 /// A forward that writes nothing lasting may run while another thread compiles it.
 bool CompiledModule::Impl::may_run_beside() const {
-  return options_.first_call == FirstCall::kEager && options_.mutable_state.empty() &&
-         options_.graph_mode != GraphMode::kNone;
+  return options_.first_call == FirstCall::kEager && !may_write_state();
 }
 
 bool CompiledModule::Impl::ready(Entry& entry, const Tensors& inputs,
@@ -159,6 +158,7 @@ std::variant<Program, Rejection> CompiledModule::Impl::trace(const Tensors& inpu
     if (!std::exchange(ran, true)) increment(traces_);
     return module_.forward(in);
   };
+  const auto state = state_turn(may_write_state());  // forward writes it, and has it put back
   return Program::trace(counted, inputs, options_);
 }
 
@@ -210,7 +210,10 @@ std::optional<Rejection> CompiledModule::Impl::compile(Entry& entry, const Tenso
   const std::set<std::string> states = session::state_names(program);
   if (weights) weights->release(states, tensors_now());
   if (!session_) session_ = Executable::Impl::open_session(program, options_);
-  entry.executable.emplace(std::make_unique<Executable::Impl>(program, options_, session_));
+  {
+    const auto state = state_turn(!states.empty());
+    entry.executable.emplace(std::make_unique<Executable::Impl>(program, options_, session_));
+  }
   const Report& report = entry.executable->report();
   progress.step(fmt::format("built {} launches, {} of weights, arena of {}", report.launches,
                             base::spell_bytes(static_cast<double>(report.weight_bytes)),

@@ -40,8 +40,7 @@ class CompiledModule::Impl {
     if (!ready(found, inputs, lock)) {
       if (lock.owns_lock()) lock.unlock();  // forward may call this wrapper with other inputs
       increment(eager_);
-      std::unique_lock<std::mutex> state(state_mutex_, std::defer_lock);
-      if (!options_.mutable_state.empty()) state.lock();
+      const auto state = state_turn(may_write_state());
       return target.eager(session::run_eager(module_, inputs));
     }
     return replay(found, inputs, target);
@@ -64,9 +63,7 @@ class CompiledModule::Impl {
   /// A replay of an entry that is locked and has an executable for `inputs`.
   template <class Target>
   auto replay(session::Entry& entry, const std::vector<at::Tensor>& inputs, const Target& target) {
-    // Executables of several shapes share state.
-    std::unique_lock<std::mutex> state(state_mutex_, std::defer_lock);
-    if (entry.stateful) state.lock();
+    const auto state = state_turn(entry.stateful);
     increment(replays_);
     Executable::Impl& executable = entry.executable->impl();
     if (!verifies(entry)) return target.replay(executable);
@@ -86,6 +83,17 @@ class CompiledModule::Impl {
       });
       return result;
     }
+  }
+
+  bool may_write_state() const {
+    return !options_.mutable_state.empty() || options_.graph_mode == GraphMode::kNone;
+  }
+  /// Executables of all shapes share state: one replay, trace or eager forward at a time works on
+  /// it. Taken last: whoever holds it waits for nobody.
+  std::unique_lock<std::mutex> state_turn(bool stateful) {
+    std::unique_lock<std::mutex> turn(state_mutex_, std::defer_lock);
+    if (stateful) turn.lock();
+    return turn;
   }
 
   session::ShapeKey key_of(const std::vector<at::Tensor>& inputs) const;

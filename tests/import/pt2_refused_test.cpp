@@ -173,7 +173,7 @@ TEST(Pt2Changed, ChecksWhatTheSignatureWrites) {
     node(model)["inputs"] = {named("size", {{"as_ints", {2, 3}}})};
   });
   EXPECT_EQ(shape.code(), Code::kInvalidFile);
-  EXPECT_THAT(shape.what(), HasSubstr("a weight of f32[3] a value of f32[2,3]"));
+  EXPECT_THAT(shape.what(), HasSubstr("a weight of f32[3] on cpu a value of f32[2, 3] on cpu"));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <barrier>
+#include <chrono>
 #include <functional>
 #include <thread>
 
@@ -169,6 +170,41 @@ TEST(Threads, DeclaredStateIsWrittenOncePerCall) {
   EXPECT_EQ(count.item<std::int64_t>(), kCalls);
   EXPECT_EQ(sum, kCalls * (kCalls + 1) / 2) << "every call saw a step of its own";
   EXPECT_EQ(compiled.counters().eager, 0U);
+}
+
+/// A replay of one shape while another shape's forward, which has written the state, is traced.
+TEST(Threads, AReplayWaitsUntilATraceHasPutStateBack) {
+  const Tensor count = at::zeros({1}, at::kLong);
+  std::atomic<bool> inside = false;
+  std::atomic<bool> calling = false;
+  Module module;
+  module.tensors = {{"count", count, true}};
+  module.forward = [&, count](const Tensors& in) -> Tensors {
+    count.add_(1);
+    if (in[0].size(0) == 2 && !inside.exchange(true)) {
+      while (!calling) std::this_thread::yield();
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));  // the other one's chance
+    }
+    return {in[0] * 2, count + 0};
+  };
+  Options options;
+  options.mutable_state = {"count"};
+  CompiledModule compiled(std::move(module), options);
+  compiled({at::randn({1})});
+  std::int64_t traced = 0;
+  std::thread tracing([&] {
+    try {
+      traced = compiled({at::randn({2})})[1].item<std::int64_t>();
+    } catch (const std::exception& e) {
+      ADD_FAILURE() << e.what();
+    }
+  });
+  while (!inside) std::this_thread::yield();
+  calling = true;
+  const auto replayed = compiled({at::randn({1})})[1].item<std::int64_t>();
+  tracing.join();
+  EXPECT_EQ(count.item<std::int64_t>(), 3);
+  EXPECT_EQ(replayed + traced, 2 + 3) << "each call saw a step of its own";
 }
 
 TEST(Threads, GuardsAndCallbacksOnManyThreads) {

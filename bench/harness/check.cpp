@@ -103,7 +103,10 @@ Check check_outputs(const std::vector<at::Tensor>& outputs, const Reference& ref
     } else if (!eager.is_floating_point()) {
       if (!half && !outputs[i].equal(eager)) fail(fmt::format("output {} differs from eager's", i));
     } else if (!at::isnan(outputs[i]).equal(at::isnan(eager))) {
-      fail(fmt::format("output {} has NaN in other places than eager's", i));
+      fail(fmt::format(
+          "output {} has NaN in other places than eager's: {} of {} elements, eager's {}", i,
+          at::isnan(outputs[i]).sum().item<std::int64_t>(), outputs[i].numel(),
+          at::isnan(eager).sum().item<std::int64_t>()));
     } else {
       const double scale = exact.square().mean().sqrt().item<double>();
       const double unit = half ? (eager.scalar_type() == at::kHalf ? 0x1p-11 : 0x1p-8) : 0x1p-23;

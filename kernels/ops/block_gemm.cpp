@@ -12,8 +12,8 @@ using fusion::LinearCall;
 
 constexpr std::int64_t kLeastVectors = 17;
 constexpr std::int64_t kMostVectors = 1024;  // more are a library's, whatever comes after them
-constexpr std::int64_t kDepth = 32;
-constexpr std::int64_t kStages = 6;
+constexpr std::int64_t kDepth = 64;
+constexpr std::int64_t kStages = 4;
 constexpr std::int64_t kThreads = 128;
 
 struct Tile {

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "runtime/cuda/handles.h"
+#include "tests/cuda/open_driver.h"
 #include "tests/cuda/virtual_device.h"
 
 namespace monograph::test {
@@ -81,7 +82,7 @@ std::string sums(int readers) {
 class DeviceTensors : public testing::TestWithParam<GraphMode> {
  protected:
   void SetUp() override {
-    context = cuda::Context::retain(cuda::Driver::open(driver_under_test()));
+    context = cuda::Context::retain(open_driver_under_test());
     current.emplace(*context);
     std::vector<float> values;
     for (int i = 0; i < 100; ++i) values.push_back(static_cast<float>(i) * 0.5F);

@@ -170,7 +170,6 @@ TEST(Hardware, CapturedCallsHaveEagersKernels) {
   const std::vector<Op> ops{
       {"cumsum", [](const at::Tensor& x) { return at::cumsum(x, -1); }},
       {"sort", [](const at::Tensor& x) { return std::get<0>(at::sort(x, false, -1, false)); }},
-      {"topk", [](const at::Tensor& x) { return std::get<0>(at::topk(x, 5)); }},
       {"flip", [](const at::Tensor& x) { return at::flip(x, {-1}); }, false},
       {"roll", [](const at::Tensor& x) { return at::roll(x, 3, -1); }, true},
       {"avg_pool2d", [](const at::Tensor& x) { return at::avg_pool2d(x, 2); }},
@@ -256,8 +255,7 @@ TEST(Hardware, ReplaysFollowTheCallersStream) {
     const at::Tensor y = gpu_randn({1 << 20});
     const at::Tensor busy = gpu_randn({1024, 1024}).mm(gpu_randn({1024, 1024})).sum() * 0;
     const at::Tensor in = y + busy;
-    const at::Tensor got = e.replay({in})[0] - 1;
-    EXPECT_TRUE(at::allclose(got, y * 2));
+    EXPECT_TRUE(at::allclose(e.replay({in})[0], y * 2 + 1, 1e-6, 1e-6));
   }
 }
 
@@ -308,7 +306,7 @@ TEST(HardwareFailures, TwoThreadsCaptureWhileAThirdAllocates) {
   for (const std::int64_t n : {48, 80}) {
     programs.push_back(trace(module_of([](const Tensors& in) -> Tensors {
                                return {
-                                   std::get<0>(at::sort(in[0].exp().cumsum(1), false, 1, true))};
+                                   std::get<0>(at::sort(in[0].exp().cumsum(1), false, 1, false))};
                              }),
                              {gpu_randn({n, n})}));
   }

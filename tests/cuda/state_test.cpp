@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "runtime/cuda/handles.h"
+#include "tests/cuda/open_driver.h"
 #include "tests/cuda/virtual_device.h"
 
 namespace monograph::test {
@@ -204,7 +205,7 @@ std::string running_total(const char* factor) {
 }
 
 TEST_P(DeviceState, OnTheDeviceTwoExecutablesShareOneMemory) {
-  const auto context = cuda::Context::retain(cuda::Driver::open(driver_under_test()));
+  const auto context = cuda::Context::retain(open_driver_under_test());
   const cuda::CurrentContext current(*context);
   OnDevice x(context, {1, 2, 3, 4});
   OnDevice out(context, {-1, -1, -1, -1});

@@ -1,4 +1,5 @@
 // channels_last, fuse_convolution.
+#include <map>
 #include <string>
 
 #include "tests/passes/filecheck.h"
@@ -133,6 +134,61 @@ TEST(FuseConvolution, NotWhatOthersNeedToo) {
     %s : f32[1,2,3,2] = call_function[target=aten.add.Tensor](args = (%d, %v), kwargs = {})
     return (%c, %r, %s)
   })"));
+}
+
+std::string patches(const std::string& stride, const std::string& padding, const std::string& end) {
+  return R"(graph g {
+    %x : f32[2,3,4,6] = placeholder[target=x]
+    %w : f32[5,3,2,3] = get_attr[target=w, kind=parameter]
+    %b : f32[5] = get_attr[target=b, kind=parameter]
+    %c : f32[2,5,2,2] = call_function[target=aten.conv2d.default](args = (%x, %w, %b, )" +
+         stride + ", " + padding + R"(), kwargs = {})
+    %f : f32[2,5,4]{alias=%c} = call_function[target=aten.view.default](args = (%c, [2, 5, 4]), kwargs = {})
+    %t : f32[2,4,5]{alias=%c, strides=[20,1,4]} = call_function[target=aten.transpose.int](args = (%f, 1, 2), kwargs = {})
+)" + end +
+         "  }";
+}
+
+TEST(PatchConvolution, IsACopyAndALinearLayer) {
+  EXPECT_TRUE(transforms_within(kTolerance, {"patch_convolution", "dead_code"},
+                                patches("[2, 3]", "[0, 0]", R"(
+    // CHECK: %permute : f32[2,2,2,3,2,3]{strides=[72,12,3,24,6,1], alias=%x}
+    // CHECK: %clone : f32[2,2,2,3,2,3] = call_function[target=aten.clone.default](args = (%permute,)
+    // CHECK: %view_1 : f32[2,4,18]{alias=%clone}
+    // CHECK: %view_2 : f32[5,18]{alias=%w}
+    // CHECK: %linear : f32[2,4,5] = call_function[target=aten.linear.default](args = (%view_1, %view_2, %b)
+    // CHECK-NOT: conv2d
+    // CHECK: aten.neg.default](args = (%linear,)
+    %n : f32[2,4,5] = call_function[target=aten.neg.default](args = (%t,), kwargs = {})
+    return (%n,)
+)")));
+}
+
+TEST(PatchConvolution, NotWhereWindowsOverlapOrRowsArentAllThatIsRead) {
+  const std::string end = R"(
+    %n : f32[2,4,5] = call_function[target=aten.neg.default](args = (%t,), kwargs = {})
+)";
+  const std::string rows = end + "    return (%n,)\n";
+  std::string overlapping = patches("[1, 3]", "[0, 0]", rows);
+  for (const std::string from : {"[2,5,2,2]", "[2,5,4]", "[2, 5, 4]", "[2,4,5]", "[20,1,4]"}) {
+    const std::map<std::string, std::string> to{{"[2,5,2,2]", "[2,5,3,2]"},
+                                                {"[2,5,4]", "[2,5,6]"},
+                                                {"[2, 5, 4]", "[2, 5, 6]"},
+                                                {"[2,4,5]", "[2,6,5]"},
+                                                {"[20,1,4]", "[30,1,6]"}};
+    for (std::size_t at = 0; (at = overlapping.find(from, at)) != std::string::npos;) {
+      overlapping.replace(at, from.size(), to.at(from));
+    }
+  }
+  EXPECT_TRUE(unchanged({"patch_convolution"}, overlapping));
+  EXPECT_TRUE(
+      unchanged({"patch_convolution"}, patches("[2, 3]", "[0, 0]", end + "    return (%n, %f)\n")));
+  EXPECT_TRUE(unchanged({"patch_convolution"}, patches("[2, 3]", "[0, 0]", "    return (%t,)\n")));
+  // A layout that came from the view's.
+  EXPECT_TRUE(unchanged({"patch_convolution"}, patches("[2, 3]", "[0, 0]", R"(
+    %n : f32[2,4,5]{strides=[20,1,4]} = call_function[target=aten.neg.default](args = (%t,), kwargs = {})
+    return (%n,)
+)")));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <functional>
@@ -278,18 +279,33 @@ Tensor filled(const std::vector<std::int64_t>& sizes, double value) {
   return {sizes, std::vector<double>(static_cast<std::size_t>(count(sizes)), value)};
 }
 
-/// Of one pixel by one, the weight being [N, C, 1, 1].
-Tensor convolved(const Node&, const std::vector<Tensor>& in,
+/// Both numbers of a convolution's stride or padding.
+std::array<std::int64_t, 2> both(const Node& node, std::size_t arg, std::int64_t otherwise) {
+  if (node.args().size() <= arg) return {otherwise, otherwise};
+  const auto& list = *node.args()[arg].get_if<ir::Arg::List>();
+  return {*list.front().get_if<std::int64_t>(), *list.back().get_if<std::int64_t>()};
+}
+
+Tensor convolved(const Node& node, const std::vector<Tensor>& in,
                  const std::vector<std::int64_t>& sizes) {
   const Tensor &x = in.at(0), &w = in.at(1);
-  const std::int64_t channels = x.sizes[1], pixels = x.sizes[2] * x.sizes[3];
+  const auto stride = both(node, 3, 1), padding = both(node, 4, 0);
+  const auto element = [&x](std::int64_t b, std::int64_t c, std::int64_t i, std::int64_t j) {
+    if (i < 0 || j < 0 || i >= x.sizes[2] || j >= x.sizes[3]) return 0.0;
+    const std::int64_t at = ((b * x.sizes[1] + c) * x.sizes[2] + i) * x.sizes[3] + j;
+    return x.elements[static_cast<std::size_t>(at)];
+  };
   Tensor out{sizes, {}};
-  for (std::int64_t i = 0; i < count(sizes); ++i) {
-    const std::int64_t n = i / pixels % sizes[1], b = i / pixels / sizes[1];
+  for (std::int64_t at = 0; at < count(sizes); ++at) {
+    const std::int64_t j = at % sizes[3], i = at / sizes[3] % sizes[2];
+    const std::int64_t n = at / sizes[3] / sizes[2] % sizes[1];
+    const std::int64_t b = at / sizes[3] / sizes[2] / sizes[1];
     double sum = in.size() > 2 ? in[2].elements[static_cast<std::size_t>(n)] : 0;
-    for (std::int64_t c = 0; c < channels; ++c) {
-      sum += w.elements.at(static_cast<std::size_t>(n * channels + c)) *
-             x.elements[static_cast<std::size_t>((b * channels + c) * pixels + i % pixels)];
+    const std::int64_t window = w.sizes[2] * w.sizes[3];
+    for (std::int64_t k = 0; k < w.sizes[1] * window; ++k) {
+      sum += w.elements.at(static_cast<std::size_t>(n * w.sizes[1] * window + k)) *
+             element(b, k / window, i * stride[0] - padding[0] + k % window / w.sizes[3],
+                     j * stride[1] - padding[1] + k % w.sizes[3]);
     }
     out.elements.push_back(sum);
   }

@@ -59,8 +59,11 @@ def detail(result, name):
     lines = [f"Result file `bench/results/{name}`: {result['device']}; {result['host']}; torch "
              f"{result['torch']}, Monograph {result['monograph']}; {result['date']}.",
              f"`{result['command']}`", ""]
+    if result.get("threads") and result["device"] == "host":
+        lines[0] = lines[0][:-1] + f"; threads: {result['threads']}; {result['clocks']}."
     for model in result["models"]:
-        lines += [f"**{title(model)}** – answers checked against {model['reference']}", "",
+        checked = f"answers checked against {model['reference']}" if model["reference"] else "not run"
+        lines += [f"**{title(model)}** – {checked}", "",
                   "| contender | wall µs, median [p10, p90] | device µs | Monograph's time by this one's | share of the read floor |",
                   "|---|---|---|---|---|"]
         ours = model["contenders"][0]

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
 
 namespace monograph::bench {
 namespace {
@@ -63,8 +64,11 @@ Reference make_reference(const ModelEntry& entry, const ModelOptions& options,
   reference.eager = copies_on_cpu(model.module.forward(model.inputs));
   const double element = static_cast<double>(at::elementSize(options.dtype));
   double bytes = 0;
-  for (const auto& named : model.module.tensors)
+  std::set<const void*> seen;  // tied weights have several names
+  for (const auto& named : model.module.tensors) {
+    if (!seen.insert(named.tensor.const_data_ptr()).second) continue;
     bytes += static_cast<double>(named.tensor.nbytes());
+  }
   const double elements = bytes / element;
   if (elements * sizeof(double) <= most_bytes) {
     reference.kind = "float64";

@@ -1,5 +1,6 @@
 #include "bench/harness/command.h"
 
+#include <ATen/Parallel.h>
 #include <c10/core/ScalarType.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -9,11 +10,14 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "bench/harness/host.h"
 #include "bench/minilm/device.h"
 #include "bench/minilm/locate.h"
+#include "capture/trace/pipeline.h"
 
 namespace monograph::bench {
 namespace {
@@ -33,6 +37,24 @@ void check_peers(const std::vector<std::string>& peers) {
     if (std::find(known.begin(), known.end(), peer) != known.end()) continue;
     throw Error(Code::kInvalidOption,
                 fmt::format("no peer is called '{}'; there are {}", peer, fmt::join(known, ", ")));
+  }
+}
+
+/// What would be found out when everything has been measured is refused before.
+void check_arguments(BenchArguments& a) {
+  check_peers(a.settings.peers);
+  for (const auto& name : a.models) find_model(name);
+  if (a.passes == std::vector<std::string>{"default"}) a.passes.clear();
+  Options options;
+  options.passes = a.passes;
+  trace::check_passes(options);
+  for (const auto& file : {a.json, a.csv, a.markdown}) {
+    if (file.empty()) continue;
+    const bool there = std::filesystem::exists(file);
+    if (!std::ofstream(file, std::ios::app)) {
+      throw Error(Code::kInvalidFile, fmt::format("{} can't be written", file));
+    }
+    if (!there) std::filesystem::remove(file);
   }
 }
 
@@ -65,14 +87,19 @@ ModelResult bench_or_say_why(const std::string& name, const BenchArguments& a) {
                               wanted / kGiB, there / kGiB);
     return skipped;
   }
-  return bench_model(entry, a.model, a.settings,
+  BenchSettings settings = a.settings;
+  if (a.model.device.is_cpu() && there > 0) {
+    constexpr double kShare = 0.85;  // the rest is for peers
+    settings.reference_bytes = std::max(settings.reference_bytes, kShare * (there - wanted));
+  }
+  return bench_model(entry, a.model, settings,
                      [&name](const Progress& progress) { show_progress(name, progress); });
 }
 
 BenchResult run_models(BenchArguments& a, const std::string& command) {
-  check_peers(a.settings.peers);
   a.model.dtype = dtype_of(a.dtype);
-  for (const auto& name : a.models) find_model(name);
+  check_arguments(a);
+  if (a.threads > 0) at::set_num_threads(a.threads);
   const Device device = select_device(a.device);
   a.settings.options = device.options();
   a.settings.options.passes = a.passes;
@@ -92,6 +119,7 @@ BenchResult run_models(BenchArguments& a, const std::string& command) {
   if (gpu && cuda == nullptr) throw Error(Code::kDeviceUnavailable, why);
   BenchResult result = blank_result();
   result.command = command;
+  result.threads = at::get_num_threads();
   result.device = gpu ? cuda->describe() : device.emulated ? "virtual GPU" : "host";
   result.bytes_per_us = 1e3 * a.bandwidth;
   for (const auto& name : a.models) {
@@ -155,13 +183,16 @@ void define_bench(CLI::App& app, BenchArguments& a) {
       ->capture_default_str();
   app.add_option("--dtype", a.dtype, "f32, f16 or bf16")->capture_default_str();
   app.add_option("--batch", a.model.batch)->check(CLI::Range(1, 4096))->capture_default_str();
-  app.add_option("--length", a.model.length, "tokens, or positions of the cache");
-  app.add_option("--layers", a.model.layers, "cuts the model to so many layers");
+  app.add_option("--length", a.model.length, "tokens, or positions of the cache")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--layers", a.model.layers, "cuts the model to so many layers")
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--seed", a.model.seed, "of weights and inputs");
   app.add_option("--peers", a.settings.peers,
                  "of " + fmt::format("{}", fmt::join(peer_names(), ", ")))
       ->delimiter(',');
-  app.add_option("--passes", a.passes, "ours: names of passes, or 'fused' (default: the default)")
+  app.add_option("--passes", a.passes,
+                 "ours: default, fused, or names with commas (default: what the device wants)")
       ->delimiter(',');
   app.add_flag("--stream", a.stream, "ours: launch by launch, no graph");
   a.settings.rounds = 0;
@@ -174,14 +205,16 @@ void define_bench(CLI::App& app, BenchArguments& a) {
   app.add_option("--precision", a.settings.precision,
                  "go on until the interval of every ratio is at most so wide, e.g. 0.02");
   app.add_option("--seconds", a.settings.most_seconds, "at most, per model")->capture_default_str();
+  app.add_option("--threads", a.threads, "of each contender on the host (default: LibTorch's)")
+      ->check(CLI::Range(1, 1024));
   app.add_option("--bandwidth", a.bandwidth, "read ceiling in GB/s, for the floor");
   app.add_option("--python", a.settings.python, "interpreter of Python peers");
   app.add_option("--peer-script", a.settings.peer_script)->capture_default_str();
   app.add_option("--folder", a.settings.folder, "of Python peers' files")->capture_default_str();
   app.add_option("--plant", a.settings.slowdown, "slows 'self' down by this share, as a test");
   app.add_option("--json", a.json, "result file");
-  app.add_option("--csv", a.csv);
-  app.add_option("--markdown", a.markdown);
+  app.add_option("--csv", a.csv, "a line per model and contender");
+  app.add_option("--markdown", a.markdown, "the tables that are printed");
 }
 
 }  // namespace monograph::bench

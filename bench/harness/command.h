@@ -21,6 +21,7 @@ struct BenchArguments {
   std::vector<std::string> passes;  ///< of ours; empty: what the device wants
   bool stream = false;              ///< ours launch by launch
   double bandwidth = 0;             ///< GB/s
+  int threads = 0;                  ///< of every contender; 0: as many as LibTorch takes
 };
 
 /// Options of a run; `arguments` must outlive parsing.

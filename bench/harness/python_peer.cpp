@@ -1,5 +1,6 @@
 // Peers in Python processes. The process prepares itself, then answers one line per request, so
 // that its rounds can be interleaved with ours.
+#include <ATen/Parallel.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <monograph/error.h>
@@ -103,7 +104,8 @@ class Peer final : public Contender {
           std::vector<std::string>{peer_.python, peer_.script, "--model", peer_.model, "--mode",
                                    peer_.mode, "--folder", peer_.folder, "--device", device,
                                    "--layers", std::to_string(peer_.options.layers), "--length",
-                                   std::to_string(peer_.options.length)},
+                                   std::to_string(peer_.options.length), "--threads",
+                                   std::to_string(at::get_num_threads())},
           log());
     } catch (const Error& error) {
       not_started_ = error.message();

@@ -98,6 +98,7 @@ json to_json(const BenchResult& result) {
           {"command", result.command},
           {"date", result.date},
           {"host", result.host},
+          {"threads", result.threads},
           {"device", result.device},
           {"clocks", result.clocks},
           {"monograph", result.monograph_version},
@@ -119,6 +120,7 @@ BenchResult read_result(const std::filesystem::path& file) {
     result.command = j.at("command");
     result.date = j.at("date");
     result.host = j.at("host");
+    result.threads = j.value("threads", 0);
     result.device = j.at("device");
     result.clocks = j.value("clocks", "");
     result.monograph_version = j.at("monograph");

@@ -49,6 +49,7 @@ struct BenchResult {
   std::string command;
   std::string date;  ///< UTC, ISO 8601
   std::string host;  ///< processor, cores, system
+  int threads = 0;   ///< of every contender on the host; 0: not known
   std::string device;
   std::string clocks;  ///< of the processor, and the load, when it ended and when it began
   std::string monograph_version;

@@ -15,7 +15,7 @@ using Contenders = std::vector<std::unique_ptr<Contender>>;
 using Report = std::function<void(const Progress&)>;
 
 constexpr int kFewestRounds = 9;  // below, no interval has the confidence asked for
-constexpr int kMostCalls = 2000;
+constexpr double kMostCalls = 2000;
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -76,11 +76,21 @@ double host_time(Contender& contender) {
   return summarise(std::move(times)).median;
 }
 
-int calls_per_round(Contender& contender, double round_ms) {
+// What a contender does in a round.
+struct Turn {
+  int calls = 0;
+  int warm_up = 0;  ///< calls before the clock starts
+};
+
+Turn turn_of(Contender& contender, double round_ms) {
+  // Others have filled the caches since its last turn; what takes longer doesn't fit into them.
+  constexpr double kCacheable = 5e3, kWarmUp = 2e3;  // microseconds
   contender.run(1);
   const double once = contender.run(1).wall;
-  return std::clamp(static_cast<int>(std::lround(1e3 * round_ms / std::max(once, 1e-3))), 1,
-                    kMostCalls);
+  const auto calls_in = [once](double us) {
+    return static_cast<int>(std::clamp(std::round(us / std::max(once, 1e-3)), 1.0, kMostCalls));
+  };
+  return {calls_in(1e3 * round_ms), once < kCacheable ? calls_in(kWarmUp) : 0};
 }
 
 // The widest interval among the others' ratios to ours.
@@ -96,10 +106,11 @@ double widest(const std::vector<ContenderResult>& results) {
 
 // One round, in which everybody runs once, in an order that turns.
 void run_round(Contenders& contenders, std::vector<ContenderResult>& results,
-               const std::vector<int>& calls, const std::vector<std::size_t>& present, int round) {
+               const std::vector<Turn>& turns, const std::vector<std::size_t>& present, int round) {
   for (std::size_t k = 0; k < present.size(); ++k) {
     const std::size_t i = present[(k + static_cast<std::size_t>(round)) % present.size()];
-    const Round took = contenders[i]->run(calls[i]);
+    if (turns[i].warm_up > 0) contenders[i]->run(turns[i].warm_up);
+    const Round took = contenders[i]->run(turns[i].calls);
     results[i].wall_us.push_back(took.wall);
     if (took.device) results[i].device_us.push_back(*took.device);
   }
@@ -108,11 +119,11 @@ void run_round(Contenders& contenders, std::vector<ContenderResult>& results,
 void interleave(Contenders& contenders, std::vector<ContenderResult>& results,
                 const BenchSettings& settings, const Report& progress) {
   std::vector<std::size_t> present;
-  std::vector<int> calls(contenders.size(), 0);
+  std::vector<Turn> turns(contenders.size());
   for (std::size_t i = 0; i < contenders.size(); ++i) {
     if (results[i].status != "ok") continue;
     present.push_back(i);
-    calls[i] = calls_per_round(*contenders[i], settings.round_ms);
+    turns[i] = turn_of(*contenders[i], settings.round_ms);
   }
   constexpr int kLook = 20;  // rounds between looks at the precision
   const auto begin = Clock::now();
@@ -123,9 +134,12 @@ void interleave(Contenders& contenders, std::vector<ContenderResult>& results,
       if (round % kLook == 0 && widest(results) <= settings.precision) break;
     }
     progress({"rounds", round + 1, std::max(settings.rounds, round + 1)});
-    run_round(contenders, results, calls, present, round);
+    run_round(contenders, results, turns, present, round);
   }
-  for (const std::size_t i : present) results[i].host_us = host_time(*contenders[i]);
+  // Without a device a call is over when it returns, and its time is the wall clock's.
+  for (const std::size_t i : present) {
+    if (!results[i].device_us.empty()) results[i].host_us = host_time(*contenders[i]);
+  }
 }
 
 }  // namespace
@@ -161,9 +175,14 @@ ModelResult bench_model(const ModelEntry& entry, const ModelOptions& options,
   result.reference = reference.kind;
   Contenders contenders = make_contenders(entry, options, model, settings);
   const CudaHarness* cuda = options.device.is_cuda() ? cuda_harness() : nullptr;
-  for (auto& contender : contenders) contender->start();
+  // Compilers of peers may work side by side, but on a host they would take each other's cores.
+  const bool at_once = options.device.is_cuda();
+  for (auto& contender : contenders) {
+    if (at_once) contender->start();
+  }
   for (auto& contender : contenders) {
     progress({"preparing " + contender->name()});
+    if (!at_once) contender->start();
     result.contenders.push_back(admit(*contender, reference, cuda));
   }
   interleave(contenders, result.contenders, settings, progress);

@@ -54,16 +54,18 @@ std::string heading(const ModelResult& m) {
 }
 
 std::string to_markdown(const BenchResult& result) {
-  std::string text =
-      fmt::format("Device: {}. Host: {}; {}. Monograph {}, torch {}. {}.\nCommand: `{}`\n",
-                  result.device, result.host, result.clocks, result.monograph_version,
-                  result.torch_version, result.date, result.command);
+  std::string text = fmt::format(
+      "Device: {}. Host: {}; {}; threads: {}. Monograph {}, torch {}. {}.\nCommand: `{}`\n",
+      result.device, result.host, result.clocks,
+      result.threads > 0 ? std::to_string(result.threads) : "unknown", result.monograph_version,
+      result.torch_version, result.date, result.command);
   for (const ModelResult& m : result.models) {
     text += fmt::format(
-        "\n### {}\n\nAnswers checked against {}.\n\n"
+        "\n### {}\n\n{}\n\n"
         "| contender | wall us, median [p10, p90] | device us | Monograph takes, 99.5 % interval "
         "| rate, reads | of the floor |\n|---|---|---|---|---|---|\n",
-        heading(m), m.reference);
+        heading(m),
+        m.reference.empty() ? "Not run." : fmt::format("Answers checked against {}.", m.reference));
     for (const ContenderResult& c : m.contenders) text += row(result, m, c);
   }
   return text;

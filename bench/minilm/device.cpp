@@ -67,9 +67,11 @@ Options Device::options() const {
 Device select_device(const std::string& name) {
   if (name == "host") return {"host", "", false};
   if (name == "virtual") return virtual_gpu();
-  const std::string why = why_no_gpu();
+  std::string why = why_no_gpu();
   if (why.empty()) return {"cuda", "", false};
   if (name == "auto") return {"host", "", false};
+  const std::string code = fmt::format("{}: ", code_name(Code::kDeviceUnavailable));
+  if (why.starts_with(code)) why.erase(0, code.size());
   throw Error(Code::kDeviceUnavailable, "--device cuda: " + why);
 }
 

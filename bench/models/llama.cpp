@@ -24,7 +24,7 @@
 namespace monograph::bench {
 namespace {
 
-// [B, 1, heads * D] -> [B, heads, 1, D]
+// [B, T, heads * D] -> [B, heads, T, D]
 at::Tensor split_heads(const at::Tensor& x, std::int64_t head_dim) {
   return x.view({x.size(0), x.size(1), -1, head_dim}).transpose(1, 2);
 }
@@ -189,16 +189,18 @@ at::Tensor LlamaModelImpl::forward(const at::Tensor& token, const at::Tensor& po
   const Region region("model");
   const std::int64_t length = cos.size(0);
   const std::int64_t width = cos.size(1);
+  const std::int64_t tokens = token.size(1);
+  const at::Tensor limit = tokens == 1 ? position : position.unsqueeze(1);
   const DecodeStep step{
-      position, cos.index_select(0, position).view({1, 1, 1, width}),
-      sin.index_select(0, position).view({1, 1, 1, width}),
-      at::arange(length, position.options()).le(position).view({1, 1, 1, length})};
+      position, cos.index_select(0, position).view({1, 1, tokens, width}),
+      sin.index_select(0, position).view({1, 1, tokens, width}),
+      at::arange(length, position.options()).le(limit).view({1, 1, tokens, length})};
   auto hidden = embed_tokens(token);
   for (std::size_t i = 0; i < layers->size(); ++i) {
     const Region inner(fmt::format("layers.{}", i));
     hidden = layers->at<LlamaLayerImpl>(i).forward(hidden, step);
   }
-  return norm(hidden);
+  return norm(tokens == 1 ? hidden : hidden.slice(1, -1));
 }
 
 LlamaDecoderImpl::LlamaDecoderImpl(const LlamaConfig& config) : tied(config.tie_word_embeddings) {

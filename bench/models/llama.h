@@ -53,14 +53,14 @@ TORCH_MODULE(RmsNorm);
 
 /// What a step shares among layers.
 struct DecodeStep {
-  at::Tensor position;  ///< i64[1]: where this token's key and value go
-  at::Tensor cos, sin;  ///< [1, 1, 1, head_dim]
-  at::Tensor mask;      ///< bool[1, 1, 1, cache_length]: positions up to this one
+  at::Tensor position;  ///< i64[T]: where the tokens' keys and values go
+  at::Tensor cos, sin;  ///< [1, 1, T, head_dim]
+  at::Tensor mask;      ///< bool[1, 1, T, cache_length]: positions up to each token's
 };
 
 struct LlamaAttentionImpl : torch::nn::Module {
   explicit LlamaAttentionImpl(const LlamaConfig& config);
-  /// [B, 1, H] -> [B, 1, H]; writes one position of the caches.
+  /// [B, T, H] -> [B, T, H]; writes T positions of the caches.
   at::Tensor forward(const at::Tensor& hidden, const DecodeStep& step);
 
   Projection q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr}, o_proj{nullptr};
@@ -93,7 +93,7 @@ TORCH_MODULE(LlamaLayer);
 
 struct LlamaModelImpl : torch::nn::Module {
   explicit LlamaModelImpl(const LlamaConfig& config);
-  /// `token` i64[B, 1], `position` i64[1] -> [B, 1, H], normed
+  /// `token` i64[B, T], `position` i64[T] -> of the last token [B, 1, H], normed
   at::Tensor forward(const at::Tensor& token, const at::Tensor& position);
 
   Table embed_tokens{nullptr};
@@ -103,12 +103,13 @@ struct LlamaModelImpl : torch::nn::Module {
 };
 TORCH_MODULE(LlamaModel);
 
-/// One greedy decoding step. Weights carry Hugging Face's names. Parameters are drawn from a
-/// bell-shaped distribution of deviation 0.02, or loaded by `load_weights`.
+/// One greedy decoding step, or a prompt's T tokens at once. Weights carry Hugging Face's names.
+/// Parameters are drawn from a bell-shaped distribution of deviation 0.02, or loaded by
+/// `load_weights`.
 struct LlamaDecoderImpl : torch::nn::Module {
   explicit LlamaDecoderImpl(const LlamaConfig& config);
-  /// `token` i64[B, 1], `position` i64[1] -> next token i64[B, 1], logits [B, V].
-  /// Position p must be the p-th call since the caches were cleared.
+  /// `token` i64[B, T], `position` i64[T] -> next token i64[B, 1], logits [B, V].
+  /// Position p must be the p-th token since the caches were cleared.
   std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& token, const at::Tensor& position);
   /// Names of the caches, which a call changes and which must be declared as mutable state.
   std::vector<std::string> state_names() const;

@@ -139,12 +139,13 @@ class Llama(nn.Module):
 
     def forward(self, token, position):
         m = self.model
-        cos, sin = m.cos[position].view(1, 1, 1, -1), m.sin[position].view(1, 1, 1, -1)
-        mask = (torch.arange(self.length, device=token.device) <= position).view(1, 1, 1, -1)
+        tokens = token.size(1)
+        cos, sin = m.cos[position].view(1, 1, tokens, -1), m.sin[position].view(1, 1, tokens, -1)
+        mask = (torch.arange(self.length, device=token.device) <= position.view(-1, 1)).view(1, 1, tokens, -1)
         x = m.embed_tokens(token)
         for layer in m.layers:
             x = layer(x, position, cos, sin, mask)
-        logits = self.lm_head(m.norm(x)).squeeze(1)
+        logits = self.lm_head(m.norm(x[:, -1:])).squeeze(1)
         return logits.argmax(-1, keepdim=True), logits
 
 
@@ -248,17 +249,22 @@ def llama(hidden, wide, layers, heads, kv, head_dim, vocab, tied, qk_norm=False,
     def make(inputs, cut, length):
         return Llama(hidden=hidden, wide=wide, layers=cut or layers, heads=heads, kv=kv, head_dim=head_dim,
                      vocab=vocab, tied=tied, qk_norm=qk_norm, eps=eps, batch=inputs[0].size(0),
-                     length=length or 2048)
+                     length=length or (2048 if inputs[0].size(1) == 1 else inputs[0].size(1)))
     return make
 
+
+LLAMA_1B = llama(2048, 8192, 16, 32, 8, 64, 128256, True)
+QWEN = llama(1024, 3072, 28, 16, 8, 128, 151936, True, True, 1e-6)
 
 MODELS = {
     "mlp": lambda inputs, cut, length: Mlp(cut or 8),
     "minilm": lambda inputs, cut, length: Bert(layers=cut or 6),
     "bert-base": lambda inputs, cut, length: Bert(768, cut or 12, 12, 3072),
-    "llama-3.2-1b": llama(2048, 8192, 16, 32, 8, 64, 128256, True),
+    "llama-3.2-1b": LLAMA_1B,
+    "llama-3.2-1b-prefill": LLAMA_1B,
     "llama-3.1-8b": llama(4096, 14336, 32, 32, 8, 128, 128256, False),
-    "qwen3-0.6b": llama(1024, 3072, 28, 16, 8, 128, 151936, True, True, 1e-6),
+    "qwen3-0.6b": QWEN,
+    "qwen3-0.6b-prefill": QWEN,
     "vit-b16": lambda inputs, cut, length: Vit(cut or 12),
     "resnet50": lambda inputs, cut, length: ResNet((1, 1, 1, 1) if cut else (3, 4, 6, 3)),
     "dlrm": lambda inputs, cut, length: Dlrm(),

@@ -7,6 +7,7 @@ of JSON: `run N` times N calls, `outputs FILE` writes what one call gives. Ends 
 import argparse
 import json
 import os
+import resource
 import struct
 import sys
 import time
@@ -30,7 +31,10 @@ def load(path):
     tensors = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
-        tensors[name] = data[begin:end].clone().view(DTYPES[entry["dtype"]]).view(entry["shape"])
+        part = data[begin:end]
+        if part.data_ptr() % 64:
+            part = part.clone()  # the rest stays in the file's pages, which all peers share
+        tensors[name] = part.view(DTYPES[entry["dtype"]]).view(entry["shape"])
     return tensors
 
 
@@ -56,15 +60,26 @@ def prepare(mode, model, inputs, folder):
         compiled = torch.compile(model, mode=how, fullgraph=True, dynamic=False)
         return lambda: compiled(*inputs)
     if mode == "aoti":
-        exported = torch.export.export(model, tuple(inputs))
-        package = torch._inductor.aoti_compile_and_package(exported, package_path=os.path.join(folder, "aoti.pt2"))
-        loaded = torch._inductor.aoti_load_package(package)
-        return lambda: loaded(*inputs)
+        return prepare_aoti(model, inputs, folder)
     if mode == "onnxruntime":
         return prepare_onnxruntime(model, inputs, folder)
     if mode == "eager":
         return lambda: model(*inputs)
     raise SystemExit(f"unknown mode {mode}")
+
+
+def prepare_aoti(model, inputs, folder):
+    """Weights stay where they are: written into the package, they would be there many times."""
+    exported = torch.export.export(model, tuple(inputs))
+    package = torch._inductor.aoti_compile_and_package(
+        exported, package_path=os.path.join(folder, "aoti.pt2"),
+        inductor_configs={"aot_inductor.package_constants_in_so": False})
+    loaded = torch._inductor.aoti_load_package(package)
+    there = {**exported.state_dict, **exported.constants}
+    there = {name: tensor for name, tensor in there.items() if isinstance(tensor, torch.Tensor)}
+    wanted = loaded.get_constant_fqns()
+    loaded.load_constants({name: there[name] for name in wanted}, check_full_update=True, user_managed=True)
+    return lambda: loaded(*inputs)
 
 
 def prepare_onnxruntime(model, inputs, folder):
@@ -80,12 +95,22 @@ def prepare_onnxruntime(model, inputs, folder):
     provider = "CUDAExecutionProvider" if inputs[0].is_cuda else "CPUExecutionProvider"
     if provider not in onnxruntime.get_available_providers():
         raise SystemExit(f"onnxruntime has no {provider}")
-    session = onnxruntime.InferenceSession(path, providers=[provider])
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, settings, providers=[provider])
     feeds = {i.name: x.cpu().numpy() for i, x in zip(session.get_inputs(), inputs)}
 
     def call():
         return tuple(torch.from_numpy(x) for x in session.run(None, feeds))
     return call
+
+
+def limit_memory(share=0.8):
+    """A compiler that wants more than is free shall fail, not take the machine down."""
+    with open("/proc/meminfo") as lines:
+        free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (int(share * free), most))
 
 
 def time_calls(call, calls, cuda):
@@ -111,7 +136,13 @@ def main():
         parser.add_argument("--" + name, required=True)
     parser.add_argument("--layers", type=int, default=0)
     parser.add_argument("--length", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0)
     args = parser.parse_args()
+
+    if args.device == "cpu":
+        limit_memory()
+    if args.threads > 0:
+        torch.set_num_threads(args.threads)
 
     def say(answer):
         sys.stdout.write(json.dumps(answer) + "\n")

@@ -126,7 +126,8 @@ void add_model_options(CLI::App& app, Request& request) {
   add_input_options(app, request);
   add_built_in_options(app, request);
   app.add_option("--save", request.save, "write the program as a package");
-  app.add_option("--dump", request.dump, "folder for a dump with its page");
+  app.add_option("--dump", request.dump, "folder for a dump with its page")
+      ->envname("MONOGRAPH_DUMP");
   app.add_option("--json", request.json, "write the outcome as JSON; '-' for standard output");
 }
 

@@ -117,11 +117,12 @@ Executable build(const Opened& opened) {
 }
 
 void write_dump(const Executable& executable, const std::string& parent, const std::string& name,
-                const std::map<std::string, double>& measured_us) {
+                const Times& measured_us, Times predicted_us) {
   try {
     const auto folder = dump::claim_folder(parent, dump::file_name(name));
     auto snapshot = inspect::snapshot_of(executable, name, "");
     snapshot.measured_us = measured_us;
+    snapshot.predicted_us.merge(predicted_us);
     inspect::write_dump(executable, snapshot, folder.string());
     dump::write_file(folder / "report.txt", executable.report().to_string());
     fmt::print(stderr, "dump in {}\n", folder.string());

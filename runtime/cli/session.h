@@ -28,10 +28,12 @@ Figures report_figures(const Opened& opened, Outcome& outcome);
 /// Builds the executable, and writes a dump of it if the request wants one.
 Executable build(const Opened& opened);
 
-/// A dump into a new folder below `parent`, with times by node if there are any. One that can't be
-/// written is one line on standard error.
+using Times = std::map<std::string, double>;  ///< microseconds by node
+
+/// A dump into a new folder below `parent`, with measured times and what the device could do at
+/// best if there are any. One that can't be written is one line on standard error.
 void write_dump(const Executable& executable, const std::string& parent, const std::string& name,
-                const std::map<std::string, double>& measured_us = {});
+                const Times& measured_us = {}, Times predicted_us = {});
 
 /// The median of `repeat` replays in milliseconds, and the results of the last.
 double median_ms(Executable& executable, const Tensors& inputs, int repeat, Tensors& outputs);

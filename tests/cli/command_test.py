@@ -103,6 +103,11 @@ def check_models_that_are_not_there(command, data):
     command.expect(2, "bench", "mlp", "--peers", "tvm", err=("tvm", "eager", "onnxruntime"))
     command.expect(2, "bench", "mlp", "--dtype", "int4", err="bf16")
     command.expect(2, "bench", err="name a model")
+    command.expect(2, "bench", "mlp", "--passes", "dead_code,nonsense", err=("nonsense", "constant_folding"))
+    command.expect(2, "bench", "mlp", "--length", "-3", err="--length")
+    # Refused before anything is measured, which would take until long after the time-out.
+    command.expect(1, "bench", "mlp", "--json", "/proc/none.json", "--rounds", "100000", "--seconds", "1000000",
+                   "--device", "host", err="/proc/none.json")
     broken = command.folder / "broken.pt2"
     broken.write_bytes((data / "conv.pt2").read_bytes()[:4000])
     command.expect(1, "run", broken, "--device", "host", err="broken.pt2")

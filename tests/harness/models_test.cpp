@@ -1,8 +1,13 @@
 // What benchmarks run on: drawn weights, tied ones, and the reference that answers are checked by.
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/randint.h>
+#include <c10/core/InferenceMode.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <monograph/error.h>
@@ -46,7 +51,7 @@ TEST(Drawing, RefusesWhatItCantFill) {
   EXPECT_THROW(draw_bell(at::empty({4}, at::kLong), 1), Error);
 }
 
-TEST(Models, TiedHeadsShareMemoryUnderBothNames) {
+LlamaConfig tiny() {
   LlamaConfig config;
   config.vocab_size = 64;
   config.hidden_size = 32;
@@ -56,7 +61,11 @@ TEST(Models, TiedHeadsShareMemoryUnderBothNames) {
   config.num_key_value_heads = 1;
   config.head_dim = 16;
   config.cache_length = 8;
-  LlamaDecoder decoder = make_llama(config, at::kBFloat16);
+  return config;
+}
+
+TEST(Models, TiedHeadsShareMemoryUnderBothNames) {
+  LlamaDecoder decoder = make_llama(tiny(), at::kBFloat16);
   const auto named = decoder->named_parameters();
   const at::Tensor& table = named["model.embed_tokens.weight"];
   EXPECT_EQ(named["lm_head.weight"].const_data_ptr(), table.const_data_ptr());
@@ -71,6 +80,48 @@ TEST(Models, TiedHeadsShareMemoryUnderBothNames) {
   decoder->tie();
   EXPECT_EQ(decoder->named_parameters()["lm_head.weight"].const_data_ptr(),
             decoder->model->embed_tokens->weight.const_data_ptr());
+}
+
+TEST(Models, APromptAtOnceGivesWhatItsTokensGiveOneByOne) {
+  const c10::InferenceMode inference;
+  LlamaConfig config = tiny();
+  config.num_hidden_layers = 2;
+  config.batch = 2;
+  config.query_key_norm = true;
+  seed_drawing(11);
+  LlamaDecoder decoder = make_llama(config, at::kDouble);
+  const at::Tensor tokens = at::randint(config.vocab_size, {2, 5}, at::kLong);
+  at::Tensor stepwise;
+  for (std::int64_t p = 0; p < tokens.size(1); ++p) {
+    const at::Tensor position = at::full({1}, p, at::kLong);
+    stepwise = std::get<1>(decoder->forward(tokens.slice(1, p, p + 1), position)).clone();
+  }
+  const at::Tensor keys = decoder->named_buffers()["model.layers.1.self_attn.key_cache"].clone();
+  decoder->clear_caches();
+  const auto [next, logits] = decoder->forward(tokens, at::arange(tokens.size(1), at::kLong));
+  EXPECT_TRUE(at::allclose(logits, stepwise, 1e-10, 1e-12));
+  EXPECT_GT(logits.std().item<double>(), 1e-3);
+  EXPECT_TRUE(at::equal(next, stepwise.argmax(-1, true)));
+  EXPECT_TRUE(at::allclose(decoder->named_buffers()["model.layers.1.self_attn.key_cache"], keys,
+                           1e-10, 1e-12));
+}
+
+TEST(Models, ThePromptOfTheZooFillsItsCaches) {
+  ModelOptions options;
+  options.layers = 1;
+  options.length = 7;
+  const ModelCase made = find_model("qwen3-0.6b-prefill").make(options);
+  EXPECT_EQ(made.inputs.at(0).sizes(), (std::vector<std::int64_t>{1, 7}));
+  EXPECT_EQ(made.units_per_call, 7);
+  EXPECT_EQ(made.state.size(), 2U);
+  const c10::InferenceMode inference;
+  const auto outputs = made.module.forward(made.inputs);
+  EXPECT_EQ(outputs.at(1).sizes(), (std::vector<std::int64_t>{1, 151936}));
+  for (const auto& named : made.module.tensors) {
+    if (!named.name.ends_with("_cache")) continue;
+    EXPECT_EQ(named.tensor.size(2), 7);
+    EXPECT_TRUE(named.tensor.abs().sum(-1).gt(0).all().item<bool>()) << named.name;
+  }
 }
 
 TEST(References, AreAsWideAsFits) {

@@ -1,5 +1,6 @@
 #include "bench/models/llama.h"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randint.h>
 
@@ -57,6 +58,30 @@ ModelCase make_decoder(LlamaConfig config, const ModelOptions& options) {
   return made;
 }
 
+// A prompt of `length` tokens into empty caches as long: what comes before the first decoding step.
+ModelCase make_prefill(LlamaConfig config, const ModelOptions& options) {
+  constexpr std::int64_t kPrompt = 512;
+  ModelOptions how = options;
+  if (how.length == 0) how.length = kPrompt;
+  ModelCase made = make_decoder(config, how);
+  config = adapted(config, how);
+  const std::int64_t tokens = config.cache_length;
+  made.inputs = {
+      at::randint(config.vocab_size, {config.batch, tokens}, at::kLong).to(options.device),
+      at::arange(tokens, at::kLong).to(options.device)};
+  const std::int64_t queries = config.num_attention_heads * config.head_dim;
+  const std::int64_t keys = config.num_key_value_heads * config.head_dim;
+  const std::int64_t layer = config.hidden_size * 2 * (queries + keys) +
+                             3 * config.hidden_size * config.intermediate_size +
+                             2 * tokens * queries;
+  const std::int64_t head = config.hidden_size * config.vocab_size;
+  made.flop = 2.0 * static_cast<double>(config.batch) *
+              static_cast<double>(tokens * config.num_hidden_layers * layer + head);
+  made.int_ranges = {{"token", {0, config.vocab_size}}, {"position", {0, tokens}}};
+  made.units_per_call = static_cast<double>(config.batch * tokens);
+  return made;
+}
+
 ModelCase make_1b(const ModelOptions& options) {
   return make_decoder(LlamaConfig::llama_3_2_1b(), options);
 }
@@ -70,6 +95,14 @@ ModelCase make_qwen(const ModelOptions& options) {
 const RegisterModel k1b(
     {"llama-3.2-1b", "Llama-3.2-1B decode step, static cache of 2,048 positions", make_1b,
      [](const ModelOptions& o) { return bytes_of(LlamaConfig::llama_3_2_1b(), o); }});
+const RegisterModel k1bPrefill(
+    {"llama-3.2-1b-prefill", "Llama-3.2-1B, a prompt of 512 tokens at once",
+     [](const ModelOptions& o) { return make_prefill(LlamaConfig::llama_3_2_1b(), o); },
+     [](const ModelOptions& o) { return bytes_of(LlamaConfig::llama_3_2_1b(), o); }});
+const RegisterModel kQwenPrefill(
+    {"qwen3-0.6b-prefill", "Qwen3-0.6B, a prompt of 512 tokens at once",
+     [](const ModelOptions& o) { return make_prefill(LlamaConfig::qwen3_0_6b(), o); },
+     [](const ModelOptions& o) { return bytes_of(LlamaConfig::qwen3_0_6b(), o); }});
 const RegisterModel k8b(
     {"llama-3.1-8b", "Llama-3.1-8B decode step, static cache of 2,048 positions", make_8b,
      [](const ModelOptions& o) { return bytes_of(LlamaConfig::llama_3_1_8b(), o); }});

@@ -74,9 +74,12 @@ void profile_model(const Request& request, const ProfileRequest& how, Outcome& o
     write(how.trace, inspect::profile_trace(profile, opened->loaded.options.name));
   }
   if (request.dump.empty()) return;
-  std::map<std::string, double> measured_us;
-  for (const auto& node : profile.nodes) measured_us[node.node] = node.median_us;
-  write_dump(built, request.dump, opened->loaded.options.name, measured_us);
+  Times measured_us, predicted_us;
+  for (const auto& node : profile.nodes) {
+    measured_us[node.node] = node.median_us;
+    if (node.floor_us > 0) predicted_us[node.node] = node.floor_us;
+  }
+  write_dump(built, request.dump, opened->loaded.options.name, measured_us, predicted_us);
 }
 
 std::function<int()> define_profile(CLI::App& app) {

@@ -53,11 +53,14 @@ if (D.plan) {
           `${bytes(p.bytes)} at ${count(p.offset)}`, `l${p.first} to l${p.last}`),
         onmouseleave: hideTip }));
     }
-    const mark = (value, text, dash, dy) => picture.append(
+    const mark = (value, dash, text) => picture.append(
       svg("line", { x1: size.left, x2: x(launches), y1: y(value), y2: y(value), stroke: "var(--del-text)", "stroke-width": 1.2, "stroke-dasharray": dash }),
-      svg("text", { x: x(launches) - 6, y: y(value) + dy, "text-anchor": "end", style: "fill:var(--del-text)" }, text));
-    mark(plan.arena_bytes, `arena ${bytes(plan.arena_bytes)}`, "", 13);
-    if (plan.lower_bound_bytes < plan.arena_bytes) mark(plan.lower_bound_bytes, `lower bound ${bytes(plan.lower_bound_bytes)}`, "5 4", 27);
+      svg("text", { class: "mark", x: x(launches) - 6, y: y(value) + 15, "text-anchor": "end" }, text));
+    const arena = `arena ${bytes(plan.arena_bytes)}`, bound = `lower bound ${bytes(plan.lower_bound_bytes)}`;
+    const differ = plan.lower_bound_bytes < plan.arena_bytes;
+    const near = differ && y(plan.lower_bound_bytes) - y(plan.arena_bytes) < 18;  // no room for a text between
+    mark(plan.arena_bytes, "", near ? "" : arena);
+    if (differ) mark(plan.lower_bound_bytes, "5 4", near ? `${arena}, ${bound}` : bound);
     picture.append(liveArea(x, bottom, most));
     scroller.replaceChildren(picture);
   }

@@ -1,11 +1,12 @@
 // How each call is carried out and why, and the sources of what runs.
 {
   const rowsOf = () => D.launches.map((l, i) => {
-    const kernel = Object.entries(l.kernel ?? {}).map(([k, v]) => `${k}=${v}`).join(" ");
+    const known = Object.entries(l.kernel ?? {}).filter(([, v]) => !(v < 0));  // -1: the compiler doesn't say
+    const kernel = known.map(([k, v]) => `${k}=${v}`).join(" ");
     const n = D.nodes[indexByName.get(l.node)];
-    return el("tr", { onclick: () => select(n?.index ?? -1) }, el("td", { class: "muted" }, `l${i}`), el("td", {}, l.node), el("td", {}, n ? shortTarget(n.target) : ""),
-      el("td", {}, l.kind), el("td", {}, l.implementation ?? ""), el("td", { class: "muted" }, l.reason ?? ""),
-      el("td", { class: "muted" }, l.workspace ? bytes(l.workspace) : ""), D.launches.some((x) => x.kernel) && el("td", { class: "muted mono" }, kernel));
+    return el("tr", { onclick: () => select(n?.index ?? -1) }, el("td", { class: "muted" }, `l${i}`), el("td", { class: "wrap" }, l.node), el("td", { class: "wrap" }, n ? shortTarget(n.target) : ""),
+      el("td", {}, l.kind), el("td", {}, l.implementation ?? ""), el("td", { class: "muted wrap why" }, l.reason ?? ""),
+      el("td", { class: "muted" }, l.workspace ? bytes(l.workspace) : ""), D.launches.some((x) => x.kernel) && el("td", { class: "muted mono wrap" }, kernel));
   });
   function kinds() {
     const sums = new Map();

@@ -85,12 +85,14 @@ struct Turn {
 Turn turn_of(Contender& contender, double round_ms) {
   // Others have filled the caches since its last turn; what takes longer doesn't fit into them.
   constexpr double kCacheable = 5e3, kWarmUp = 2e3;  // microseconds
+  constexpr int kFewestCalls = 5;
   contender.run(1);
   const double once = contender.run(1).wall;
   const auto calls_in = [once](double us) {
     return static_cast<int>(std::clamp(std::round(us / std::max(once, 1e-3)), 1.0, kMostCalls));
   };
-  return {calls_in(1e3 * round_ms), once < kCacheable ? calls_in(kWarmUp) : 0};
+  return {calls_in(1e3 * round_ms),
+          once < kCacheable ? std::max(kFewestCalls, calls_in(kWarmUp)) : 0};
 }
 
 // The widest interval among the others' ratios to ours.

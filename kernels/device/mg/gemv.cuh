@@ -90,8 +90,7 @@ struct WeightRing {
 #if __CUDA_ARCH__ >= 900
     barrier_wait(barriers + s, i / S::STAGES & 1);
 #else
-    copy_async_wait<S::STAGES - 1>();
-    __syncwarp();
+    copy_async_wait<S::STAGES - 1>();  // a lane reads what it has copied itself
 #endif
     return reinterpret_cast<const uint4*>(stages + s * S::kStageBytes);
   }

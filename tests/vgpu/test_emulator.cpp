@@ -190,7 +190,8 @@ TEST_F(Copies, BulkCopiesNeedTheirBarrier) {
   std::iota(in.begin(), in.end(), 1.0f);
   DeviceBuffer din = upload(in), out = DeviceBuffer::allocate(context, 1024);
   EXPECT_EQ(wrong("bulk_copied", {1, 1, 256}, out, in, 20, din.get(), out.get()), 0);
-  EXPECT_GT(wrong("bad_bulk_copied", {1, 1, 256}, out, in, 20, din.get(), out.get()), 15);
+  // Half of them come at once.
+  EXPECT_GT(wrong("bad_bulk_copied", {1, 1, 256}, out, in, 20, din.get(), out.get()), 5);
 }
 
 TEST_F(Emulator, AKernelOfAnUnloadedLibraryIsAFault) {

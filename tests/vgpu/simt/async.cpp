@@ -38,6 +38,17 @@ void store(uint64_t* at, Barrier b) {
   std::memcpy(at, &b, sizeof b);
 }
 
+/// Brings copy `i` of those that are under way.
+void perform_bulk(Block* block, size_t i) {
+  const BulkCopy c = block->bulk[i];
+  block->bulk.erase(block->bulk.begin() + static_cast<std::ptrdiff_t>(i));
+  std::memcpy(c.to, c.from, c.bytes);
+  Barrier b = load(c.barrier);
+  if (b.bytes < c.bytes) stop("a bulk copy brought more bytes than its mbarrier expects");
+  b.bytes -= c.bytes;
+  store(c.barrier, b);
+}
+
 }  // namespace
 
 void copy_async(void* to, const void* from, uint32_t bytes, uint32_t valid_bytes) {
@@ -72,7 +83,9 @@ void bulk_copy(void* to, const void* from, uint32_t bytes, uint64_t* barrier) {
     stop("bulk copy whose address or size is no multiple of 16");
   }
   load(barrier);
-  machine()->block->bulk.push_back({to, from, bytes, barrier});
+  Block* const block = machine()->block;
+  block->bulk.push_back({to, from, bytes, barrier});
+  if (machine()->job.seed && pick(2)) perform_bulk(block, block->bulk.size() - 1);
 }
 
 void barrier_init(uint64_t* barrier, uint32_t count) {
@@ -101,14 +114,7 @@ bool barrier_test(uint64_t* barrier, uint32_t phase) {
 
 bool progress_bulk(Block* block) {
   if (block->bulk.empty()) return false;
-  const size_t i = machine()->job.seed ? pick(block->bulk.size()) : 0;
-  const BulkCopy c = block->bulk[i];
-  block->bulk.erase(block->bulk.begin() + static_cast<std::ptrdiff_t>(i));
-  std::memcpy(c.to, c.from, c.bytes);
-  Barrier b = load(c.barrier);
-  if (b.bytes < c.bytes) stop("a bulk copy brought more bytes than its mbarrier expects");
-  b.bytes -= c.bytes;
-  store(c.barrier, b);
+  perform_bulk(block, machine()->job.seed ? pick(block->bulk.size()) : 0);
   return true;
 }
 

@@ -78,6 +78,11 @@ Knowledge Race::own() const {
   Knowledge k;
   const Block& b = *machine_.block;
   k.epochs[b.index] = b.race->epoch;
+  // What the warp had done when it last met is known to each of its lanes.
+  const uint32_t first = machine_.self->index / 32 * 32;
+  for (uint32_t lane = 0; lane < 32; ++lane) {
+    if (const uint32_t time = self().seen[lane]) k.times[thread_id(b.index, first + lane)] = time;
+  }
   k.times[thread_id(b.index, machine_.self->index)] = self().time;
   if (self().acquired) k.merge(*self().acquired);
   return k;
@@ -102,14 +107,17 @@ void Race::block_barrier(Block& block) {
 void Race::warp_barrier(Block& block, uint32_t warp, uint32_t mask) {
   RaceThread* const lanes = &block.race->threads[warp * 32];
   uint32_t joined[32] = {};
+  KnowledgeRef acquired = lanes[__builtin_ctz(mask)].acquired;
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     const int lane = __builtin_ctz(rest);
+    if (lanes[lane].acquired != acquired) merge_into(&acquired, lanes[lane].acquired);
     lanes[lane].seen[lane] = lanes[lane].time;
     for (int i = 0; i < 32; ++i) joined[i] = std::max(joined[i], lanes[lane].seen[i]);
   }
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     RaceThread& t = lanes[__builtin_ctz(rest)];
     std::copy(std::begin(joined), std::end(joined), t.seen);
+    t.acquired = acquired;
     ++t.time;
   }
 }

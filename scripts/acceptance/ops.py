@@ -135,9 +135,24 @@ def takes(op, sample):
         return False
 
 
+def copied(t):
+    """A copy with the same strides; kernels may be less exact on strided inputs."""
+    if t.is_contiguous() or not files.plain(t):
+        return t.clone(memory_format=torch.preserve_format)
+    laid = torch.empty_strided(t.shape, t.stride(), dtype=t.dtype)
+    target, source = laid, t
+    for d, stride in enumerate(t.stride()):
+        if stride == 0 and t.shape[d] > 1:
+            target, source = target.narrow(d, 0, 1), source.narrow(d, 0, 1)
+    try:
+        target.copy_(source)
+    except RuntimeError:  # elements that overlap in other ways
+        return t.clone(memory_format=torch.preserve_format)
+    return laid
+
+
 def clone(tree):
-    return pytree.tree_map(lambda t: t.clone(memory_format=torch.preserve_format)
-                           if isinstance(t, torch.Tensor) else t, tree)
+    return pytree.tree_map(lambda t: copied(t) if isinstance(t, torch.Tensor) else t, tree)
 
 
 def eager(calls, inputs):

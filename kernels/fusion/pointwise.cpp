@@ -151,7 +151,7 @@ std::string source_text(const std::vector<Segment>& segments, const Signature& s
   std::string s = "#include \"mg/device.cuh\"\n#include \"mg/elementwise.cuh\"\n\n";
   s += fmt::format("extern \"C\" __global__ void __launch_bounds__({}) {}({}) {{\n", kThreads,
                    entry, signature.text);
-  s += "  mg::pdl_launch();\n  mg::pdl_wait();\n";
+  s += "  mg::pdl_launch();\n" + signature.early + "  mg::pdl_wait();\n";
   std::int64_t block = 0;
   for (std::size_t i = 0; i < segments.size(); ++i) {
     const bool last = i + 1 == segments.size();

@@ -51,8 +51,8 @@ std::string source(const Signature& signature, const std::string& more, std::int
   return fmt::format(
       "#include \"mg/device.cuh\"\n#include \"mg/rows.cuh\"\n\n"
       "extern \"C\" __global__ void __launch_bounds__({0}) {1}({2}{3}) {{\n"
-      "  mg::pdl_launch();\n  mg::pdl_wait();\n{4}}}\nKERNEL_EXPORT({1})\n",
-      threads, entry, signature.text, more, body);
+      "  mg::pdl_launch();\n{5}  mg::pdl_wait();\n{4}}}\nKERNEL_EXPORT({1})\n",
+      threads, entry, signature.text, more, body, signature.early);
 }
 
 std::int64_t blocks_of(const RowPlan& plan) {

@@ -192,6 +192,14 @@ Signature signature(const std::vector<Program>& programs, const Call& call) {
     s.text += fmt::format("{}{}{}* in{}", s.text.empty() ? "" : ", ",
                           written.contains(t) ? "" : "const ", device_type(d.dtype), t);
     s.params.push_back(Param::input(t));
+    constexpr std::int64_t kLine = 128;
+    constexpr std::int64_t kMost = 32 * kLine;  // one a thread of the smallest block
+    if (!d.constant || !d.is_contiguous() || d.nbytes() == 0 || d.nbytes() > kMost) continue;
+    s.early += fmt::format(
+        "  if (threadIdx.x < {}) mg::prefetch_line(reinterpret_cast<const char*>(in{}) + "
+        "threadIdx.x "
+        "* {});\n",
+        (d.nbytes() + kLine - 1) / kLine, t, kLine);
   }
   for (std::size_t o = 0; o < call.outputs.size(); ++o) {
     s.text += fmt::format("{}{}* out{}", s.text.empty() ? "" : ", ",

@@ -47,6 +47,7 @@ std::string offset_lines(const Space& space, const std::string& index, bool wide
 struct Signature {
   std::string text;  ///< "const float* in0, mg::bf16* out0"
   std::vector<Param> params;
+  std::string early;  ///< lines that bring small constants near before the kernel waits for others
 };
 Signature signature(const std::vector<Program>& programs, const Call& call);
 

@@ -11,9 +11,12 @@ namespace monograph::kernels {
 namespace {
 
 constexpr const char* kOp = "aten.scaled_dot_product_attention.default";
-constexpr std::int64_t kManyTiles = 3;   // of keys, of a block
-constexpr std::int64_t kMostParts = 16;  // of a row, where fewer would do
-constexpr std::int64_t kLongest = 256;   // queries beyond which a library does better
+constexpr std::int64_t kManyTiles = 3;             // of keys, of a block
+constexpr std::int64_t kMostParts = 16;            // of a row, where fewer would do
+constexpr std::int64_t kClusterBlocks = 8;         // at most, on every device that has clusters
+constexpr std::int64_t kClusterTiles = 4;          // of keys, of its block, at most
+constexpr std::int64_t kClusterShared = 46 << 10;  // bytes of parts, at most
+constexpr std::int64_t kLongest = 256;             // queries beyond which a library does better
 
 using Strides = std::array<std::int64_t, 4>;
 
@@ -151,8 +154,50 @@ std::string numbers(const Strides& s, bool last) {
   return text;
 }
 
-std::string source_text(const Call& call, const Attention& a, std::int64_t splits,
+/// Blocks that share a row's keys, whether they are a cluster, and the warps of each.
+struct Splits {
+  std::int64_t count = 1, warps = 8;
+  bool cluster = false;
+};
+
+std::int64_t tile_of_block(const Attention& a, std::int64_t rows, std::int64_t warps) {
+  return warps * keys_of_lane(rows) * 32 * 16 / (a.size * itemsize(a.dtype));
+}
+
+/// Large blocks, on half of the multiprocessors at most, that join their parts as a cluster.
+std::optional<Splits> cluster_of(const Attention& a, std::int64_t blocks, const Target& target) {
+  const std::int64_t rows = rows_of_block(a);
+  Splits s{1, 2 * warps_of_block(rows), true};
+  const std::int64_t tiles = std::max<std::int64_t>(1, a.keys / tile_of_block(a, rows, s.warps));
+  s.count = std::min({kClusterBlocks, target.multiprocessors / 2 / blocks, tiles});
+  const std::int64_t shared = (s.warps + s.count) * rows * (a.size + 2) * 4;
+  if (!target.has_programmatic_launch || rows > 4 || s.count < 2) return std::nullopt;
+  if (shared > kClusterShared || tiles > kClusterTiles * s.count) return std::nullopt;
+  if (s.count < kClusterBlocks && s.count < tiles / 2) return std::nullopt;
+  return s;
+}
+
+/// A block for every multiprocessor; two where each would have many keys, unless so many parts take
+/// longer to join than keys to read.
+Splits splits_of(const Attention& a, std::int64_t blocks, const Target& target) {
+  if (const auto cluster = cluster_of(a, blocks, target)) return *cluster;
+  const std::int64_t rows = rows_of_block(a);
+  Splits s{1, warps_of_block(rows), false};
+  const std::int64_t most = std::max<std::int64_t>(1, a.keys / tile_of_block(a, rows, s.warps));
+  const std::int64_t one = std::clamp<std::int64_t>(target.multiprocessors / blocks, 1, most);
+  const std::int64_t two = std::clamp<std::int64_t>(2 * target.multiprocessors / blocks, 1, most);
+  s.count = most / one > kManyTiles && two <= kMostParts ? two : one;
+  return s;
+}
+
+/// Whether all rows of a block look at the same keys.
+bool same_mask(const Attention& a) {
+  return !a.causal && (a.mask < 0 || (a.mask_strides[1] == 0 && a.mask_strides[2] == 0));
+}
+
+std::string source_text(const Call& call, const Attention& a, const Splits& splits,
                         const Target& target) {
+  const bool parts = splits.count > 1 && !splits.cluster;
   const bool masked = a.mask >= 0;
   const std::string type(device_type(a.dtype));
   const std::string out(device_type(call.outputs[0].dtype));
@@ -160,24 +205,28 @@ std::string source_text(const Call& call, const Attention& a, std::int64_t split
   const std::int64_t rows = rows_of_block(a);
   std::string s = "#include \"mg/device.cuh\"\n#include \"mg/attention.cuh\"\n\n";
   s += fmt::format(
-      "using Shape = mg::AttentionShape<{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}>;\n",
-      type, out, mask, a.size, rows, a.group, a.heads, a.rows, a.keys, splits, warps_of_block(rows),
-      keys_of_lane(rows), a.causal, masked);
+      "using Shape = mg::AttentionShape<{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
+      "{}, {}>;\n",
+      type, out, mask, a.size, rows, a.group, a.heads, a.rows, a.keys, splits.count, splits.cluster,
+      splits.warps, keys_of_lane(rows), a.causal, masked, same_mask(a));
   s += fmt::format(
-      "extern \"C\" __global__ void __launch_bounds__({}, {}) mg_attention(const {}* q, "
+      "extern \"C\" __global__ void {}__launch_bounds__({}, {}) mg_attention(const {}* q, "
       "const {}* k, const {}* v, ",
-      warps_of_block(rows) * 32, rows <= 4 && target.arch == "sm_90" ? 2 : 1, type, type, type);
+      splits.cluster ? fmt::format("__cluster_dims__({}, 1, 1) ", splits.count) : "",
+      splits.warps * 32,
+      rows <= 4 && !splits.cluster && same_mask(a) && target.arch == "sm_90" ? 2 : 1, type, type,
+      type);
   if (masked) s += fmt::format("const {}* mask, ", mask);
-  s += fmt::format("{}* out{}) {{\n", out, splits > 1 ? ", float* parts, unsigned* tickets" : "");
+  s += fmt::format("{}* out{}) {{\n", out, parts ? ", float* parts, unsigned* tickets" : "");
   std::string strides = numbers(a.q_strides, false) + numbers(a.k_strides, false) +
                         numbers(a.v_strides, false) + numbers(a.out_strides, false) +
                         numbers(a.mask_strides, true);
   strides.resize(strides.size() - 2);
   s += fmt::format("  const mg::AttentionStrides strides{{{}}};\n", strides);
-  s += fmt::format("  mg::attention<Shape>(q, k, v, {}, out, strides, {:a}f, {});\n}}\n",
-                   masked ? "mask" : "static_cast<const bool*>(nullptr)", a.scale,
-                   splits > 1 ? "parts, tickets"
-                              : "static_cast<float*>(nullptr), static_cast<unsigned*>(nullptr)");
+  s += fmt::format(
+      "  mg::attention<Shape>(q, k, v, {}, out, strides, {:a}f, {});\n}}\n",
+      masked ? "mask" : "static_cast<const bool*>(nullptr)", a.scale,
+      parts ? "parts, tickets" : "static_cast<float*>(nullptr), static_cast<unsigned*>(nullptr)");
   return s + "KERNEL_EXPORT(mg_attention)\n";
 }
 
@@ -185,28 +234,21 @@ Instance instance(const Call& call, const Attention& a, const Target& target) {
   const std::int64_t rows = rows_of_block(a);
   const std::int64_t tiles = (a.group * a.rows + rows - 1) / rows;
   const std::int64_t blocks = a.batch * a.heads * tiles;
-  // A block for every multiprocessor; two where each would have many keys, unless so many parts
-  // take longer to join than keys to read.
-  const std::int64_t tile =
-      warps_of_block(rows) * keys_of_lane(rows) * 32 * 16 / (a.size * itemsize(a.dtype));
-  const std::int64_t most = std::max<std::int64_t>(1, a.keys / tile);
-  const std::int64_t one = std::clamp<std::int64_t>(target.multiprocessors / blocks, 1, most);
-  const std::int64_t two = std::clamp<std::int64_t>(2 * target.multiprocessors / blocks, 1, most);
-  const std::int64_t splits = most / one > kManyTiles && two <= kMostParts ? two : one;
+  const Splits splits = splits_of(a, blocks, target);
   Instance i;
   i.source = "mg_attention.cu";
   i.text = source_text(call, a, splits, target);
   i.entry = "mg_attention";
-  i.geometry.grid = {static_cast<std::uint32_t>(splits),
+  i.geometry.grid = {static_cast<std::uint32_t>(splits.count),
                      static_cast<std::uint32_t>(a.batch * a.heads),
                      static_cast<std::uint32_t>(tiles)};
-  i.geometry.block = {static_cast<std::uint32_t>(warps_of_block(rows) * 32), 1, 1};
+  i.geometry.block = {static_cast<std::uint32_t>(splits.warps * 32), 1, 1};
   i.geometry.programmatic = true;
   i.params = {Param::input(a.q), Param::input(a.k), Param::input(a.v)};
   if (a.mask >= 0) i.params.push_back(Param::input(a.mask));
   i.params.push_back(Param::output(0));
-  if (splits > 1) {
-    i.workspace_bytes = blocks * splits * rows * (a.size + 2) * 4;
+  if (splits.count > 1 && !splits.cluster) {
+    i.workspace_bytes = blocks * splits.count * rows * (a.size + 2) * 4;
     i.state_bytes = blocks * 4;
     i.params.push_back(Param::workspace());
     i.params.push_back(Param::state());
@@ -293,6 +335,17 @@ std::vector<Call> samples() {
     calls.push_back(transposed(dtype));
   }
   calls.push_back(plain(DType::kBF16, 1, 8, 1, 129, 128));
+  // One head: blocks in clusters, which read all their keys at once or tile by tile, with one mask
+  // for all rows or one for each.
+  const auto lone = [](DType dtype, std::int64_t group, std::int64_t keys) {
+    Call c = plain(dtype, 1, group, 1, keys, 64);
+    for (TensorDesc& t : c.inputs) t.sizes[0] = 1;
+    c.outputs[0].sizes[0] = 1;
+    return c;
+  };
+  calls.push_back(masked(lone(DType::kBF16, 4, 300), DType::kBool, {1, 1, 1, 300}));
+  calls.push_back(masked(lone(DType::kF32, 4, 300), DType::kBool, {1, 4, 1, 300}));
+  calls.push_back(masked(lone(DType::kF16, 2, 700), DType::kF16, {1, 1, 1, 700}));
   return calls;
 }
 
@@ -301,8 +354,8 @@ const Registration kRegistration({
     .summary = "softmax(scale q kᵀ + mask) v with grouped heads, causal or with a boolean or "
                "additive mask; keys that a mask excludes are not read.",
     .algorithm =
-        "running softmax over keys split between blocks, joined by the last one in a fixed "
-        "order (Dao et al., Flash-Decoding, 2023)",
+        "running softmax over keys split between blocks, joined in a fixed order by the first of a "
+        "cluster or the last to finish (Dao et al., Flash-Decoding, 2023)",
     .ops = {kOp, "fusion"},
     .priority = 30,
     .match = match,

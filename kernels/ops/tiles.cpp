@@ -51,6 +51,8 @@ std::optional<Plan> make_plan(const LinearCall& c, const Target& target) {
   if (fixed + 2 * stage > room) return std::nullopt;
   p.stages = std::clamp<std::int64_t>((room - fixed) / stage, 2, std::max<std::int64_t>(2, all));
   p.shared = fixed + p.stages * stage;
+  // Two blocks on one multiprocessor leave another without, and wait for its share of the memory.
+  p.shared = std::max(p.shared, target.shared_per_multiprocessor / 2);
   return p;
 }
 
@@ -65,7 +67,7 @@ std::string source_text(const Call& call, const LinearCall& c, const Plan& p,
                   device_type(c.dtype), c.m, c.units, c.parts, c.k, c.stride, p.columns, p.stages,
                   static_cast<int>(c.norm), constant(c.weight),
                   constant(c.norm_weight) && constant(c.norm_bias));
-  text += fmt::format("extern \"C\" __global__ void __launch_bounds__({}) mg_tiles({}) {{\n",
+  text += fmt::format("extern \"C\" __global__ void __launch_bounds__({}, 1) mg_tiles({}) {{\n",
                       kWarps * 32, s.parameters);
   text += "  extern __shared__ __align__(128) unsigned char smem[];\n";
   text += fmt::format("  mg::tiles<Shape>({}, {}, {}, {}, {:a}f, smem, {});\n}}\n",

@@ -7,7 +7,7 @@
 
 namespace simt {
 
-constexpr uint32_t kAbi = 3;
+constexpr uint32_t kAbi = 4;
 constexpr uint32_t kMaxThreads = 1024;
 constexpr uint32_t kSmemMax = 232448;  ///< most dynamic shared memory a block can have
 constexpr uint32_t kCanary = 256;      ///< checked bytes behind it
@@ -57,6 +57,11 @@ struct Core {
   void (*barrier_init)(uint64_t* barrier, uint32_t count);
   void (*barrier_arrive)(uint64_t* barrier, uint32_t expect_bytes);
   bool (*barrier_test)(uint64_t* barrier, uint32_t phase);
+  /// Clusters of `size` blocks along x. Arriving doesn't wait.
+  void (*cluster_arrive)(uint32_t size);
+  void (*cluster_wait)();
+  /// Writes to `to`, an address in the own block's shared memory, of block `rank` of the cluster.
+  void (*cluster_store)(void* to, uint32_t rank, uint32_t size, const void* from, uint32_t bytes);
 };
 
 struct Image {

@@ -123,6 +123,23 @@ inline void bulk_copy(void* shared, const void* global, uint32_t bytes, uint64_t
   core().bulk_copy(shared, global, bytes, b);
 }
 
+// ---- clusters ----
+inline void cluster_arrive(uint32_t size) {
+  core().cluster_arrive(size);
+}
+inline void cluster_wait() {
+  core().cluster_wait();
+}
+template <class T>
+inline void cluster_store(T* to, uint32_t rank, uint32_t size, T value) {
+  core().cluster_store(to, rank, size, &value, sizeof value);
+}
+
+/// Moves nothing, but the memory must be there.
+inline void prefetch_line(const void* global) {
+  (void)*static_cast<const volatile char*>(global);
+}
+
 // ---- kernels of the image ----
 struct KernelList {
   Kernel all[64];

@@ -1,6 +1,7 @@
 // Attention with the keys split over blocks (Dao et al., "Flash-Decoding", 2023): each block goes
 // once over its keys and values with a running softmax for a few query rows that share them, and
-// the last block to finish puts the parts together in a fixed order.
+// the parts are put together in a fixed order: by the first block of a cluster, whose others write
+// theirs into its shared memory, or by the last block to finish.
 #pragma once
 
 #include "mg/elementwise.cuh"
@@ -17,7 +18,8 @@ struct AttentionStrides {
 };
 
 template <class T_, class Out_, class Mask_, int D_, int ROWS_, int GROUP_, int HEADS_, int L_,
-          int S_, int SPLITS_, int WARPS_, int UNROLL_, bool CAUSAL_, bool MASKED_>
+          int S_, int SPLITS_, bool CLUSTER_, int WARPS_, int UNROLL_, bool CAUSAL_, bool MASKED_,
+          bool SAME_>
 struct AttentionShape {
   using T = T_;
   using Out = Out_;
@@ -27,10 +29,12 @@ struct AttentionShape {
   static constexpr int GROUP = GROUP_;  // query heads that share keys
   static constexpr int HEADS = HEADS_;  // of keys
   static constexpr int L = L_, S = S_;
-  static constexpr int SPLITS = SPLITS_;  // blocks that share the keys
+  static constexpr int SPLITS = SPLITS_;     // blocks that share the keys
+  static constexpr bool CLUSTER = CLUSTER_;  // they are one
   static constexpr int WARPS = WARPS_;
   static constexpr int UNROLL = UNROLL_;
   static constexpr bool CAUSAL = CAUSAL_, MASKED = MASKED_;
+  static constexpr int TERMS = SAME_ ? 1 : ROWS;  // of a key's mask: one for all rows, or each
 
   static constexpr int V = 16 / static_cast<int>(sizeof(T));  // elements of a lane
   static constexpr int kLanes = D / V;                        // that share a key
@@ -76,8 +80,38 @@ __device__ __forceinline__ float join_factor(float own, float both) {
 template <class S>
 struct KeyTile {
   uint4 key[S::UNROLL], value[S::UNROLL];
-  float term[S::UNROLL][S::ROWS];
+  float term[S::UNROLL][S::TERMS];
 };
+
+/// Whether some row looks at a key, by its mask.
+template <class S>
+__device__ __forceinline__ bool any_row(const float (&term)[S::TERMS]) {
+  bool any = false;
+#pragma unroll
+  for (int r = 0; r < S::TERMS; ++r) any = any || term[r] != -inf32();
+  return any;
+}
+
+/// Starts bringing the block's first keys and values into L2, before it is known which count.
+template <class S>
+__device__ __forceinline__ void fetch_keys(const typename S::T* k, const typename S::T* v,
+                                           const AttentionStrides& st) {
+  constexpr int kRowBytes = S::D * static_cast<int>(sizeof(typename S::T));
+  constexpr int kLines = kRowBytes > 128 ? kRowBytes / 128 : 1;  // of a key
+  constexpr int kMost = 32 << 10;                                // bytes of a block
+  constexpr int kTiles =
+      kMost / (2 * kRowBytes * S::kTile) > 1 ? kMost / (2 * kRowBytes * S::kTile) : 1;
+  const int batch = static_cast<int>(blockIdx.y) / S::HEADS;
+  const int kv = static_cast<int>(blockIdx.y) % S::HEADS;
+  for (int i = static_cast<int>(threadIdx.x); i < kTiles * S::kTile * kLines; i += S::WARPS * 32) {
+    const int tile = static_cast<int>(blockIdx.x) + i / (S::kTile * kLines) * S::SPLITS;
+    const long long j = tile * S::kTile + i / kLines % S::kTile;
+    if (j >= S::S) break;
+    const int d = i % kLines * (128 / static_cast<int>(sizeof(typename S::T)));
+    prefetch_line(k + batch * st.k_batch + kv * st.k_head + j * st.k_row + d);
+    prefetch_line(v + batch * st.v_batch + kv * st.v_head + j * st.v_row + d);
+  }
+}
 
 /// Adds a tile: all its scores first, then one step of the running softmax.
 template <class S>
@@ -115,7 +149,7 @@ __device__ __forceinline__ void add_tile(const KeyTile<S>& tile,
 #pragma unroll
     for (int u = 0; u < S::UNROLL; ++u) {
       // What is excluded counts for nothing, whatever the product is.
-      const float t = tile.term[u][r];
+      const float t = tile.term[u][S::TERMS == 1 ? 0 : r];
       score[u][r] = t == -inf32() ? -inf32() : score[u][r] + t;
       // NaN isn't larger: it stays in the sums.
       both = score[u][r] > both ? score[u][r] : both;
@@ -180,12 +214,12 @@ __device__ __forceinline__ void attend(const typename S::T* q, const typename S:
   const auto at = [&](int tile, int u) {
     return tile * S::kTile + u * S::WARPS * S::kKeys + warp * S::kKeys + lane / S::kLanes;
   };
-  const auto load_terms = [&](int tile, float(&term)[S::UNROLL][S::ROWS]) {
+  const auto load_terms = [&](int tile, float(&term)[S::UNROLL][S::TERMS]) {
 #pragma unroll
     for (int u = 0; u < S::UNROLL; ++u) {
       const int j = at(tile, u);
 #pragma unroll
-      for (int r = 0; r < S::ROWS; ++r) {
+      for (int r = 0; r < S::TERMS; ++r) {
         float t = j < S::S && j <= limit[r] ? 0.0f : -inf32();
         if (S::MASKED && t == 0.0f) t = mask_term(mask[mask_at[r] + j * st.m_column], 0.0f);
         term[u][r] = t;
@@ -195,51 +229,115 @@ __device__ __forceinline__ void attend(const typename S::T* q, const typename S:
   const auto load_keys = [&](int tile, KeyTile<S>& to) {
 #pragma unroll
     for (int u = 0; u < S::UNROLL; ++u) {
-      bool any = false;
-#pragma unroll
-      for (int r = 0; r < S::ROWS; ++r) any = any || to.term[u][r] != -inf32();
       to.key[u] = to.value[u] = make_uint4(0, 0, 0, 0);
-      if (!any) continue;
+      if (!any_row<S>(to.term[u])) continue;
       const long long j = at(tile, u);
       to.key[u] = *reinterpret_cast<const uint4*>(keys + j * st.k_row);
       to.value[u] = *reinterpret_cast<const uint4*>(values + j * st.v_row);
     }
   };
+  // What a mask excludes counts as nothing, whatever it holds.
+  const auto add = [&](KeyTile<S>& t) {
+    bool any = false;
+#pragma unroll
+    for (int u = 0; u < S::UNROLL; ++u) {
+      if (any_row<S>(t.term[u])) {
+        any = true;
+      } else {
+        t.key[u] = t.value[u] = make_uint4(0, 0, 0, 0);
+      }
+    }
+    if (__any_sync(0xffffffffu, any)) add_tile<S>(t, query, most, sum, acc);
+  };
+  const auto load_first = [&](int tile, KeyTile<S>& to) {
+#pragma unroll
+    for (int u = 0; u < S::UNROLL; ++u) {
+      const long long j = at(tile, u) < S::S ? at(tile, u) : 0;
+      to.key[u] = *reinterpret_cast<const uint4*>(keys + j * st.k_row);
+      to.value[u] = *reinterpret_cast<const uint4*>(values + j * st.v_row);
+    }
+  };
   int tile = static_cast<int>(blockIdx.x);
+  if constexpr (S::CLUSTER && kTiles <= 2 * S::SPLITS) {
+    load_first(tile, now);
+    load_first(tile + S::SPLITS, next);
+    load_terms(tile, now.term);
+    load_terms(tile + S::SPLITS, next.term);
+    add(now);
+    add(next);
+    return;
+  }
+  if (S::CLUSTER) load_first(tile, now);
   load_terms(tile, now.term);
-  load_keys(tile, now);
+  if (!S::CLUSTER) load_keys(tile, now);
   load_terms(tile + S::SPLITS, next.term);
   for (; tile < kTiles; tile += S::SPLITS) {
     load_keys(tile + S::SPLITS, next);
-    float term[S::UNROLL][S::ROWS];
+    float term[S::UNROLL][S::TERMS];
     load_terms(tile + 2 * S::SPLITS, term);
-    add_tile<S>(now, query, most, sum, acc);
+    add(now);
     now = next;
 #pragma unroll
     for (int u = 0; u < S::UNROLL; ++u) {
 #pragma unroll
-      for (int r = 0; r < S::ROWS; ++r) next.term[u][r] = term[u][r];
+      for (int r = 0; r < S::TERMS; ++r) next.term[u][r] = term[u][r];
     }
   }
 }
 
-/// Joins the shares of a warp's groups of lanes.
-template <class S>
-__device__ __forceinline__ void join_lanes(float& most, float& sum, float (&acc)[S::V]) {
+/// Sums of N values over lanes that differ in the bits from O down to LEAST, each lane left with as
+/// few of them as possible: `leave(i, v)` takes value i.
+template <int N, int O, int LEAST, class Leave>
+__device__ __forceinline__ void scatter_sums(float* v, int first, const Leave& leave) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  if constexpr (O < LEAST) {
 #pragma unroll
-  for (int o = 16; o >= S::kLanes; o >>= 1) {
-    const float other = __shfl_xor_sync(0xffffffffu, most, o);
-    const float other_sum = __shfl_xor_sync(0xffffffffu, sum, o);
-    const float both = fmaxf(most, other);
-    const float mine = join_factor(most, both);
-    const float theirs = join_factor(other, both);
-    sum = sum * mine + other_sum * theirs;
+    for (int i = 0; i < N; ++i) leave(first + i, v[i]);
+  } else if constexpr (N % 2 == 0) {
+    const bool upper = (lane & O) != 0;
 #pragma unroll
-    for (int i = 0; i < S::V; ++i) {
-      acc[i] = acc[i] * mine + __shfl_xor_sync(0xffffffffu, acc[i], o) * theirs;
+    for (int i = 0; i < N / 2; ++i) {
+      const float mine = upper ? v[i + N / 2] : v[i];
+      const float theirs = upper ? v[i] : v[i + N / 2];
+      v[i] = mine + __shfl_xor_sync(0xffffffffu, theirs, O);
     }
-    most = both;
+    scatter_sums<N / 2, O / 2, LEAST>(v, upper ? first + N / 2 : first, leave);
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; ++i) v[i] += __shfl_xor_sync(0xffffffffu, v[i], O);
+    scatter_sums<N, O / 2, LEAST>(v, first, [&](int i, float x) {
+      if ((lane & O) == 0) leave(i, x);
+    });
   }
+}
+
+/// Joins the shares of a warp's groups of lanes and leaves them in `mine`, ROWS partial rows.
+template <class S>
+__device__ __forceinline__ void join_warp(const float (&most)[S::ROWS], float (&sum)[S::ROWS],
+                                          const float (&acc)[S::ROWS][S::V], float* mine) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  float all[S::ROWS * S::V];
+#pragma unroll
+  for (int r = 0; r < S::ROWS; ++r) {
+    float both = most[r];
+#pragma unroll
+    for (int o = 16; o >= S::kLanes; o >>= 1) {
+      both = fmaxf(both, __shfl_xor_sync(0xffffffffu, both, o));
+    }
+    const float f = join_factor(most[r], both);
+    sum[r] *= f;
+#pragma unroll
+    for (int o = 16; o >= S::kLanes; o >>= 1) sum[r] += __shfl_xor_sync(0xffffffffu, sum[r], o);
+#pragma unroll
+    for (int i = 0; i < S::V; ++i) all[r * S::V + i] = acc[r][i] * f;
+    if (lane == 0) {
+      mine[r * S::kPart + S::D] = both;
+      mine[r * S::kPart + S::D + 1] = sum[r];
+    }
+  }
+  scatter_sums<S::ROWS * S::V, 16, S::kLanes>(all, 0, [&](int i, float v) {
+    mine[i / S::V * S::kPart + lane % S::kLanes * S::V + i % S::V] = v;
+  });
 }
 
 /// Element d of a row from COUNT parts; `read(p, i)` is float i of part p. Up to sixteen parts are
@@ -278,38 +376,63 @@ __device__ __forceinline__ void join_parts(int d, Read read, float& most, float&
   }
 }
 
+/// The last of the blocks that share a row joins their parts.
+template <class S, class Result>
+__device__ __forceinline__ void join_blocks(const float* rows, unsigned* ticket,
+                                            const Result& result) {
+  __shared__ unsigned is_last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    is_last = atomicAdd(ticket, 1u) == static_cast<unsigned>(S::SPLITS) - 1;
+  }
+  __syncthreads();
+  if (is_last == 0) return;
+  __threadfence();
+  for (int t = static_cast<int>(threadIdx.x); t < S::ROWS * S::D; t += S::WARPS * 32) {
+    const int r = t / S::D;
+    float m;
+    float s;
+    float value;
+    join_parts<S, S::SPLITS>(
+        t % S::D,
+        [&](int p, int i) { return load_coherent(rows + (p * S::ROWS + r) * S::kPart + i); }, m, s,
+        value);
+    result(r, t % S::D, s, value);
+  }
+  if (threadIdx.x == 0) *ticket = 0;
+}
+
 template <class S>
 __device__ __forceinline__ void attention(const typename S::T* q, const typename S::T* k,
                                           const typename S::T* v, const typename S::Mask* mask,
                                           typename S::Out* out, const AttentionStrides& st,
                                           float scale, float* parts, unsigned* tickets) {
   constexpr int kThreads = S::WARPS * 32;
+  constexpr bool kCluster = S::CLUSTER && S::SPLITS > 1;
   __shared__ float shares[S::WARPS * S::ROWS * S::kPart];
-  __shared__ unsigned is_last;
   const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+  // A block's shared memory may be written once the block runs.
+  if constexpr (kCluster) cluster_arrive<S::SPLITS>();
   pdl_launch();
+  if (S::CLUSTER) fetch_keys<S>(k, v, st);
+  const auto result = [&](int r, int d, float s, float value) {
+    const AttentionRow<S> row(static_cast<int>(blockIdx.z) * S::ROWS + r, st);
+    // A row that may look at nothing is zero, as LibTorch has it.
+    if (row.live) out[row.o + d] = convert<typename S::Out>(s == 0.0f ? 0.0f : value / s);
+  };
+  __shared__ float gathered[kCluster ? S::SPLITS * S::ROWS * S::kPart : 1];
+  const int rank = static_cast<int>(blockIdx.x);
+  const int group = static_cast<int>(blockIdx.y * gridDim.z + blockIdx.z);
+  float* const rows = parts + static_cast<long long>(group) * S::SPLITS * S::ROWS * S::kPart;
   pdl_wait();
   float most[S::ROWS];
   float sum[S::ROWS];
   float acc[S::ROWS][S::V];
   attend<S>(q, k, v, mask, st, scale, most, sum, acc);
-#pragma unroll
-  for (int r = 0; r < S::ROWS; ++r) {
-    join_lanes<S>(most[r], sum[r], acc[r]);
-    float* const mine = shares + (warp * S::ROWS + r) * S::kPart;
-    if (lane < S::kLanes) {
-#pragma unroll
-      for (int i = 0; i < S::V; ++i) mine[lane * S::V + i] = acc[r][i];
-    }
-    if (lane == 0) {
-      mine[S::D] = most[r];
-      mine[S::D + 1] = sum[r];
-    }
-  }
+  join_warp<S>(most, sum, acc, shares + warp * S::ROWS * S::kPart);
   __syncthreads();
-  const int tile = static_cast<int>(blockIdx.y * gridDim.z + blockIdx.z);
-  float* const rows = parts + static_cast<long long>(tile) * S::SPLITS * S::ROWS * S::kPart;
+  if constexpr (kCluster) cluster_wait();
   for (int t = static_cast<int>(threadIdx.x); t < S::ROWS * S::D; t += kThreads) {
     const int r = t / S::D;
     const int d = t % S::D;
@@ -318,41 +441,39 @@ __device__ __forceinline__ void attention(const typename S::T* q, const typename
     float value;
     join_parts<S, S::WARPS>(
         d, [&](int p, int i) { return shares[(p * S::ROWS + r) * S::kPart + i]; }, m, s, value);
-    if (S::SPLITS == 1) {
-      const AttentionRow<S> row(static_cast<int>(blockIdx.z) * S::ROWS + r, st);
-      // A row that may look at nothing is zero, as LibTorch has it.
-      if (row.live) out[row.o + d] = convert<typename S::Out>(s == 0.0f ? 0.0f : value / s);
-      continue;
-    }
-    float* const mine = rows + (static_cast<int>(blockIdx.x) * S::ROWS + r) * S::kPart;
-    mine[d] = value;
-    if (d == 0) {
+    if constexpr (S::SPLITS == 1) {
+      result(r, d, s, value);
+    } else if constexpr (kCluster) {
+      float* const mine = gathered + (rank * S::ROWS + r) * S::kPart;
+      cluster_store<S::SPLITS>(mine + d, 0, value);
+      if (d != 0) continue;
+      cluster_store<S::SPLITS>(mine + S::D, 0, m);
+      cluster_store<S::SPLITS>(mine + S::D + 1, 0, s);
+    } else {
+      float* const mine = rows + (rank * S::ROWS + r) * S::kPart;
+      mine[d] = value;
+      if (d != 0) continue;
       mine[S::D] = m;
       mine[S::D + 1] = s;
     }
   }
-  if (S::SPLITS == 1) return;
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    is_last = atomicAdd(tickets + tile, 1u) == static_cast<unsigned>(S::SPLITS) - 1;
+  if constexpr (kCluster) {
+    cluster_arrive<S::SPLITS>();
+    cluster_wait();
+    if (rank != 0) return;
+    for (int t = static_cast<int>(threadIdx.x); t < S::ROWS * S::D; t += kThreads) {
+      const int r = t / S::D;
+      float m;
+      float s;
+      float value;
+      join_parts<S, S::SPLITS>(
+          t % S::D, [&](int p, int i) { return gathered[(p * S::ROWS + r) * S::kPart + i]; }, m, s,
+          value);
+      result(r, t % S::D, s, value);
+    }
+  } else if constexpr (S::SPLITS > 1) {
+    join_blocks<S>(rows, tickets + group, result);
   }
-  __syncthreads();
-  if (is_last == 0) return;
-  __threadfence();
-  for (int t = static_cast<int>(threadIdx.x); t < S::ROWS * S::D; t += kThreads) {
-    const int r = t / S::D;
-    const int d = t % S::D;
-    float m;
-    float s;
-    float value;
-    join_parts<S, S::SPLITS>(
-        d, [&](int p, int i) { return load_coherent(rows + (p * S::ROWS + r) * S::kPart + i); }, m,
-        s, value);
-    const AttentionRow<S> row(static_cast<int>(blockIdx.z) * S::ROWS + r, st);
-    if (row.live) out[row.o + d] = convert<typename S::Out>(s == 0.0f ? 0.0f : value / s);
-  }
-  if (threadIdx.x == 0) tickets[tile] = 0;
 }
 
 }  // namespace mg

@@ -73,9 +73,42 @@ __device__ __forceinline__ T load_coherent(const T* p) {
   return __ldcg(p);
 }
 
-// --- asynchronous copies into shared memory ---
 __device__ __forceinline__ unsigned shared_address(const void* p) {
   return static_cast<unsigned>(__cvta_generic_to_shared(p));
+}
+
+// --- clusters of SIZE blocks along x, which see each other's shared memory ---
+/// Tells the cluster's other blocks what this thread has done; all threads of all blocks arrive.
+template <int SIZE>
+__device__ __forceinline__ void cluster_arrive() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.release;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void cluster_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
+#endif
+}
+/// Writes where `shared` is in the shared memory of the cluster's block `rank`.
+template <int SIZE>
+__device__ __forceinline__ void cluster_store(float* shared, int rank, float value) {
+#if __CUDA_ARCH__ >= 900
+  unsigned to;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(to) : "r"(shared_address(shared)), "r"(rank));
+  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(to), "f"(value) : "memory");
+#endif
+}
+
+// --- asynchronous copies into shared memory ---
+/// A load from shared memory that stays where the source has it among its like and `mma`: several
+/// at once wait as long as one, but the compiler would rather save registers.
+__device__ __forceinline__ uint4 load_shared(const void* p) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(shared_address(p)));
+  return v;
 }
 /// An mbarrier that `arrivals` arrivals complete.
 __device__ __forceinline__ void barrier_init(unsigned long long* b, int arrivals) {
@@ -128,6 +161,10 @@ __device__ __forceinline__ void bulk_copy(void* shared, const void* global, int 
       "l"(global), "r"(bytes), "r"(shared_address(b)), "l"(policy)
       : "memory");
 #endif
+}
+/// Starts bringing the line of an address into L2.
+__device__ __forceinline__ void prefetch_line(const void* global) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
 }
 /// 16 bytes by this thread, without passing through registers.
 __device__ __forceinline__ void copy_async(void* shared, const void* global) {

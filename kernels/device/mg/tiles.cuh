@@ -37,6 +37,7 @@ struct TileShape {
   static constexpr int kSlots = 4;  // tiles whose sums are under way
   static constexpr int kTiles = (UNITS + kRows - 1) / kRows;
   static constexpr int kHalves = M > 8 ? 2 : 1;
+  static constexpr int kBatch = M > 8 ? 4 : 8;  // steps of 32 columns whose operands are held
   static constexpr int kSteps = (K + COLUMNS - 1) / COLUMNS;  // stages of a tile's part
   static constexpr int kTileStages = PARTS * kSteps;
   static constexpr int kSlice = COLUMNS / WARPS;
@@ -127,6 +128,13 @@ struct NormWeights {
   }
 };
 
+/// Eight elements of x in the order in which they are one operand of two products, see
+/// multiply_stage; and back.
+template <class S>
+__device__ __forceinline__ uint4 turned(const uint4& q) {
+  return S::kHalves == 2 ? q : make_uint4(q.x, q.z, q.y, q.w);
+}
+
 /// Puts x into shared memory, normalised if asked for and rounded to T as the normalisation's own
 /// result would be; zeros beyond its last column.
 template <class S>
@@ -147,7 +155,7 @@ __device__ __forceinline__ void stage_vectors(const typename S::T* x, const Norm
         q = load_coherent(
             reinterpret_cast<const uint4*>(x + static_cast<long long>(m) * S::K + c * 8));
       }
-      *reinterpret_cast<uint4*>(xs + m * S::kXStride + c * 8) = q;
+      *reinterpret_cast<uint4*>(xs + m * S::kXStride + c * 8) = turned<S>(q);
       if (S::NORM == kNoNorm) continue;
       float v[8];
       unpack(q, v, xs);
@@ -167,7 +175,7 @@ __device__ __forceinline__ void stage_vectors(const typename S::T* x, const Norm
         sum[m] = 0;
         for (int c = t; c * 8 < S::K; c += S::kThreads) {
           float v[8];
-          unpack(*reinterpret_cast<const uint4*>(xs + m * S::kXStride + c * 8), v, xs);
+          unpack(turned<S>(*reinterpret_cast<const uint4*>(xs + m * S::kXStride + c * 8)), v, xs);
 #pragma unroll
           for (int i = 0; i < 8; ++i) sum[m] += (v[i] - mean[m]) * (v[i] - mean[m]);
         }
@@ -187,10 +195,10 @@ __device__ __forceinline__ void stage_vectors(const typename S::T* x, const Norm
         const float scale = rsqrtf(sum[m] * (1.0f / S::K) + epsilon);
         uint4* const at = reinterpret_cast<uint4*>(xs + m * S::kXStride + c * 8);
         float v[8];
-        unpack(*at, v, xs);
+        unpack(turned<S>(*at), v, xs);
 #pragma unroll
         for (int i = 0; i < 8; ++i) v[i] = (v[i] - mean[m]) * scale * w[i] + (biased ? b[i] : 0.0f);
-        *at = pack(v, static_cast<const T*>(nullptr));
+        *at = turned<S>(pack(v, static_cast<const T*>(nullptr)));
       }
     }
   }
@@ -198,31 +206,51 @@ __device__ __forceinline__ void stage_vectors(const typename S::T* x, const Norm
 }
 
 /// Adds the products of this warp's columns of a stage; `columns` are left from its first on.
+/// Operands of several steps are read before the first product: one step's wait for shared memory
+/// is as long as all of them.
 template <class S>
 __device__ __forceinline__ void multiply_stage(const unsigned char* stage, const typename S::T* x,
-                                               int columns, int lane, float (&acc)[2][4]) {
+                                               int columns, int lane, float (&acc)[4][4]) {
+  constexpr int kAll = S::kSlice / 32;
+  constexpr int kBatch = kAll < S::kBatch ? kAll : S::kBatch;
+  static_assert(kAll % kBatch == 0, "a slice is a power of two of steps, or shorter than a batch");
   const int row = lane / 4;
   const int column = lane % 4 * 8;
   const unsigned char* const w = stage + row * S::kRowBytes + column * 2;
-#pragma unroll 8
-  for (int j = 0; j < S::kSlice / 32; ++j) {
-    uint4 b = make_uint4(0, 0, 0, 0);
-    uint4 low = b;
-    uint4 high = b;
-    if (S::kEven || j * 32 + column < columns) {
-      b = *reinterpret_cast<const uint4*>(w + j * 64);
-      const typename S::T* const at = x + row * S::kXStride + j * 32 + column;
-      if (S::M >= 8 || row < S::M) low = *reinterpret_cast<const uint4*>(at);
-      if (S::kHalves == 2 && row + 8 < S::M) {
-        high = *reinterpret_cast<const uint4*>(at + 8 * S::kXStride);
+  // Rows of x that don't exist give results that nobody reads.
+  const typename S::T* const low_at = x + (row < S::M ? row : 0) * S::kXStride + column;
+  const typename S::T* const high_at = x + (row + 8 < S::M ? row + 8 : 0) * S::kXStride + column;
+#pragma unroll
+  for (int first = 0; first < kAll; first += kBatch) {
+    uint4 b[kBatch];
+    uint4 low[kBatch];
+    uint4 high[kBatch];
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j) {
+      b[j] = low[j] = high[j] = make_uint4(0, 0, 0, 0);
+      const int at = (first + j) * 32;
+      if (!S::kEven && at + column >= columns) continue;
+      b[j] = load_shared(w + at * 2);
+      low[j] = load_shared(low_at + at);
+      if (S::kHalves == 2) high[j] = load_shared(high_at + at);
+    }
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j) {
+      const unsigned b0[2] = {b[j].x, b[j].y};
+      const unsigned b1[2] = {b[j].z, b[j].w};
+      if (S::kHalves == 2) {
+        const unsigned a0[4] = {low[j].x, high[j].x, low[j].y, high[j].y};
+        mma(acc[j % 2 * 2], a0, b0, x);
+        const unsigned a1[4] = {low[j].z, high[j].z, low[j].w, high[j].w};
+        mma(acc[j % 2 * 2 + 1], a1, b1, x);
+      } else {
+        // The first half of the columns is right in the upper rows of the product, the second in
+        // the lower ones: both take x as it was read.
+        const unsigned a[4] = {low[j].x, low[j].y, low[j].z, low[j].w};
+        mma(acc[j % 2 * 2], a, b0, x);
+        mma(acc[j % 2 * 2 + 1], a, b1, x);
       }
     }
-    const unsigned a0[4] = {low.x, high.x, low.y, high.y};
-    const unsigned b0[2] = {b.x, b.y};
-    mma(acc[0], a0, b0, x);
-    const unsigned a1[4] = {low.z, high.z, low.w, high.w};
-    const unsigned b1[2] = {b.z, b.w};
-    mma(acc[1], a1, b1, x);
   }
 }
 
@@ -236,7 +264,7 @@ __device__ __forceinline__ void multiply_tiles(const TileRange<S>& range, const 
   const int column = warp * S::kSlice;
   int i = 0;
   for (int tile = 0; tile < range.last - range.first; ++tile) {
-    float acc[S::PARTS][2][4] = {};
+    float acc[S::PARTS][4][4] = {};
 #pragma unroll
     for (int p = 0; p < S::PARTS; ++p) {
       for (int s = 0; s < S::kSteps; ++s) {
@@ -259,8 +287,10 @@ __device__ __forceinline__ void multiply_tiles(const TileRange<S>& range, const 
 #pragma unroll
       for (int p = 0; p < S::PARTS; ++p) {
         float2 sum;
-        sum.x = acc[p][0][h * 2] + acc[p][1][h * 2];
-        sum.y = acc[p][0][h * 2 + 1] + acc[p][1][h * 2 + 1];
+        const int odd = S::kHalves == 2 ? h * 2 : 2;  // where products of the second half are
+        sum.x = (acc[p][0][h * 2] + acc[p][1][odd]) + (acc[p][2][h * 2] + acc[p][3][odd]);
+        sum.y = (acc[p][0][h * 2 + 1] + acc[p][1][odd + 1]) +
+                (acc[p][2][h * 2 + 1] + acc[p][3][odd + 1]);
         *reinterpret_cast<float2*>(mine + (p * S::M + m) * S::kRows + lane % 4 * 2) = sum;
       }
     }

@@ -44,6 +44,9 @@ inline T load_coherent(const T* p) {
   return *p;
 }
 
+inline uint4 load_shared(const void* p) {
+  return *static_cast<const uint4*>(p);
+}
 inline void barrier_init(unsigned long long* b, int arrivals) {
   simt::mbarrier_init(reinterpret_cast<uint64_t*>(b), uint32_t(arrivals));
 }
@@ -59,6 +62,20 @@ inline void barrier_wait(unsigned long long* b, int phase) {
 }
 inline void bulk_copy(void* shared, const void* global, int bytes, unsigned long long* b) {
   simt::bulk_copy(shared, global, uint32_t(bytes), reinterpret_cast<uint64_t*>(b));
+}
+template <int SIZE>
+inline void cluster_arrive() {
+  simt::cluster_arrive(SIZE);
+}
+inline void cluster_wait() {
+  simt::cluster_wait();
+}
+template <int SIZE>
+inline void cluster_store(float* shared, int rank, float value) {
+  simt::cluster_store(shared, uint32_t(rank), uint32_t(SIZE), value);
+}
+inline void prefetch_line(const void* global) {
+  simt::prefetch_line(global);
 }
 inline void copy_async(void* shared, const void* global) {
   simt::cp_async(shared, global, 16);

@@ -15,6 +15,7 @@
 #define __noinline__ __attribute__((noinline))
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 #define __maxnreg__(n)
 #define __shared__ thread_local  // block scope: implies static; after extern: the dynamic array
 

@@ -26,7 +26,7 @@ namespace simt {
 namespace bc = boost::context::detail;
 namespace {
 
-constexpr uint32_t kStacks = 2048, kStack = 64 << 10, kPage = 4096, kResident = 4;
+constexpr uint32_t kStacks = 8192, kStack = 64 << 10, kPage = 4096, kResident = 4;
 constexpr unsigned char kCanaryByte = 0xcb;
 
 Machine* top = nullptr;
@@ -50,11 +50,6 @@ char* stack_pool(int level) {
 
 Thread* self() {
   return top->self;
-}
-
-void make_ready(Block* b, Thread* t) {
-  t->state = State::kReady;
-  b->ready.push_back(t);
 }
 
 // ---- services for kernels ----
@@ -178,10 +173,11 @@ void grid_wait() {
 }
 void grid_launch() {}
 
-Core services{{},        false,        barrier,        collective,  gather,
-              preempt,   yield,        fail,           access,      fence,
-              grid_wait, grid_launch,  copy_async,     copy_commit, copy_wait,
-              bulk_copy, barrier_init, barrier_arrive, barrier_test};
+Core services{{},           false,        barrier,        collective,   gather,
+              preempt,      yield,        fail,           access,       fence,
+              grid_wait,    grid_launch,  copy_async,     copy_commit,  copy_wait,
+              bulk_copy,    barrier_init, barrier_arrive, barrier_test, cluster_arrive,
+              cluster_wait, cluster_store};
 
 // ---- fibers ----
 void set_now(const Block& b, const Thread& t) {
@@ -289,25 +285,6 @@ void switch_to(Block* next) {
 }
 
 // ---- blocks ----
-void start_block(uint32_t index) {
-  const Dim g = top->job.grid, d = top->job.block;
-  Block& b = *top->resident.emplace_back(std::make_unique<Block>());
-  b.index = index;
-  b.idx = {index % g.x, index / g.x % g.y, index / g.x / g.y};
-  b.live = d.x * d.y * d.z;
-  b.threads.resize(b.live);
-  for (uint32_t i = b.live; i--;) {
-    Thread& t = b.threads[i];
-    t.tid = {i % d.x, i / d.x % d.y, i / d.x / d.y};
-    t.index = i;
-    b.ready.push_back(&t);
-  }
-  // Rubbish to start with: all ones (NaN in each float format), or zero for code that tests flags.
-  const char rubbish = top->job.seed && pick(2) ? 0 : -1;
-  b.shared.assign(top->shared[0].size + top->shared[1].size + top->shared[2].size, rubbish);
-  if (top->race) top->race->start_block(&b);
-}
-
 bool canary_intact() {
   const unsigned char* const at =
       reinterpret_cast<unsigned char*>(top->shared[1].at) + top->job.dynamic_shared;
@@ -341,10 +318,12 @@ void run_thread() {
 void report_deadlock() {
   switch_to(top->resident[0].get());
   for (Thread& t : top->block->threads) {
-    if (t.state != State::kAtBarrier && t.state != State::kAtWarp) continue;
+    if (t.state == State::kReady || t.state == State::kDone) continue;
     top->self = &t;
     return report("deadlock: waits for ever at line %d (%s)", t.line,
-                  t.state == State::kAtBarrier ? "__syncthreads" : "warp operation");
+                  t.state == State::kAtBarrier   ? "__syncthreads"
+                  : t.state == State::kAtCluster ? "a cluster's barrier"
+                                                 : "warp operation");
   }
 }
 
@@ -379,7 +358,9 @@ void run_blocks() {
   const size_t threads = size_t(d.x) * d.y * d.z;
   const size_t limit = top->job.seed ? std::min<size_t>(kResident, kStacks / threads) : 1;
   for (size_t next = 0; !top->failed;) {
-    while (top->resident.size() < limit && next < order.size()) start_block(order[next++]);
+    for (; top->resident.size() < limit && next < order.size(); ++next) {
+      if (!top->started[order[next]]) start_block(order[next]);
+    }
     if (top->resident.empty()) return;
     if (!choose_block(limit)) return report_deadlock();
     run_thread();
@@ -473,6 +454,7 @@ Outcome run(const Job& job, std::string* error) {
   if (job.image->instrumented) m->race = std::make_unique<Race>(*m);
   services.checks_races = m->race != nullptr;
   m->order = block_order();
+  m->started.resize(m->order.size());
   find_shared();
   write_canary();
   sigjmp_buf* const outer_exit = vgpu::exchange_fault_exit(&m->fault);

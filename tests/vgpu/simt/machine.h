@@ -8,9 +8,11 @@
 
 #include <boost/context/detail/fcontext.hpp>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "tests/vgpu/image.h"
@@ -34,7 +36,7 @@ std::size_t static_shared_bytes(const Image& image);
 
 // ---- internals, shared by the emulator's files ----
 
-enum class State : uint8_t { kReady, kAtBarrier, kAtWarp, kDone };
+enum class State : uint8_t { kReady, kAtBarrier, kAtWarp, kAtCluster, kDone };
 
 struct AsyncCopy {
   void* to;
@@ -51,6 +53,7 @@ struct Thread {
   uint64_t value = 0, result = 0;
   uint32_t copy_group = 0;
   uint32_t gather_half = 0;
+  uint32_t cluster_phase = 0;  // the phase that it arrived in, plus one; 0: it has not arrived
   std::vector<AsyncCopy> copies;
   void* fake_stack = nullptr;  // for the address sanitizer
   boost::context::detail::fcontext_t context = nullptr;
@@ -80,6 +83,11 @@ struct Span {
   std::size_t size;
 };
 class Race;
+/// Blocks side by side along x that see each other's shared memory, and their barrier.
+struct Cluster {
+  uint32_t size = 0, arrived = 0, phase = 0;
+  std::vector<std::pair<Block*, Thread*>> waiting;
+};
 
 /// State of one launch. Launches nest at one place only: a kernel that started early waits for
 /// the kernels that it depends on.
@@ -92,7 +100,9 @@ struct Machine {
   Block* block = nullptr;
   Thread* self = nullptr;
   std::vector<uint32_t> free_stacks;
-  std::vector<uint32_t> order;  // of blocks
+  std::vector<uint32_t> order;           // of blocks
+  std::vector<bool> started;             // by block
+  std::map<uint32_t, Cluster> clusters;  // by their first block
   sigjmp_buf fault;
   bool failed = false, wants_grid = false, grid_done = false;
   Outcome outcome = Outcome::kMisuse;  // if failed
@@ -122,5 +132,12 @@ void barrier_init(uint64_t* barrier, uint32_t count);
 void barrier_arrive(uint64_t* barrier, uint32_t expect_bytes);
 bool barrier_test(uint64_t* barrier, uint32_t phase);
 bool progress_bulk(Block* block);
+
+// blocks.cpp
+void start_block(uint32_t index);
+void make_ready(Block* b, Thread* t);
+void cluster_arrive(uint32_t size);
+void cluster_wait();
+void cluster_store(void* to, uint32_t rank, uint32_t size, const void* from, uint32_t bytes);
 
 }  // namespace simt

@@ -171,7 +171,7 @@ void Race::check(const Event& e, const char* earlier_kind, const char* kind, con
        static_cast<uint32_t>(e.thread), code_place(e.pc).at);
 }
 
-void Race::access(const void* at, uint32_t bytes, uint32_t kind, const void* pc) {
+void Race::access(const void* at, uint32_t bytes, uint32_t kind, const void* pc, const Block* of) {
   const Block& b = *machine_.block;
   RaceThread& t = self();
   auto address = reinterpret_cast<uintptr_t>(at);
@@ -179,7 +179,7 @@ void Race::access(const void* at, uint32_t bytes, uint32_t kind, const void* pc)
   const bool is_shared = p >= machine_.shared[0].at && machine_.shared[2].at &&
                          p < machine_.shared[2].at + machine_.shared[2].size;
   // Blocks take turns in the same shared memory: give each its own shadow.
-  if (is_shared) address += uint64_t(b.index + 1) << 48;
+  if (is_shared) address += uint64_t((of ? of->index : b.index) + 1) << 48;
   const Event now{thread_id(b.index, machine_.self->index), b.race->epoch, t.time, pc,
                   kind == kAtomic};
   if (kind == kAtomic) {

@@ -48,7 +48,9 @@ class Race {
   void block_barrier(Block& block);
   void warp_barrier(Block& block, uint32_t warp, uint32_t mask);
   void fence();
-  void access(const void* at, uint32_t bytes, uint32_t kind, const void* pc);
+  /// `of`: the block whose shared memory it is, if not the running one's.
+  void access(const void* at, uint32_t bytes, uint32_t kind, const void* pc,
+              const Block* of = nullptr);
   void release(const void* at);  // the running thread publishes what it knows at `at`
   void acquire(const void* at);
 

@@ -6,6 +6,8 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros_like.h>
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
 #include <fmt/format.h>
 #include <monograph/region.h>
 
@@ -22,10 +24,23 @@ torch::nn::LayerNorm make_norm(const BertConfig& config) {
       torch::nn::LayerNormOptions({config.hidden_size}).eps(config.layer_norm_eps));
 }
 
-// 0 where the mask says token, the lowest float where it says padding: [B, T] -> [B, 1, 1, T].
-at::Tensor additive_mask(const at::Tensor& attention_mask) {
-  const auto wide = attention_mask.unsqueeze(1).unsqueeze(2).to(at::kFloat);
-  return (1.0 - wide) * std::numeric_limits<float>::lowest();
+double lowest(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kHalf:
+      return std::numeric_limits<c10::Half>::lowest();
+    case at::kBFloat16:
+      return std::numeric_limits<c10::BFloat16>::lowest();
+    default:
+      return std::numeric_limits<float>::lowest();
+  }
+}
+
+// 0 where the mask says token, the lowest number where it says padding: [B, T] -> [B, 1, 1, T]. Of
+// the activations' type: beside halves, LibTorch 2.11's attention on Hopper misreads a mask of
+// floats.
+at::Tensor additive_mask(const at::Tensor& attention_mask, at::ScalarType dtype) {
+  const auto wide = attention_mask.unsqueeze(1).unsqueeze(2).to(dtype);
+  return (1.0 - wide) * lowest(dtype);
 }
 
 // Mean over the tokens that the mask selects, scaled to length 1.
@@ -166,7 +181,8 @@ BertSentenceEncoderImpl::BertSentenceEncoderImpl(const BertConfig& config)
 
 at::Tensor BertSentenceEncoderImpl::forward(const at::Tensor& input_ids,
                                             const at::Tensor& attention_mask) {
-  const auto hidden = encoder(embeddings(input_ids), additive_mask(attention_mask));
+  const auto embedded = embeddings(input_ids);
+  const auto hidden = encoder(embedded, additive_mask(attention_mask, embedded.scalar_type()));
   const Region region("pooling");
   return mean_pool(hidden, attention_mask);
 }

@@ -181,8 +181,9 @@ BertSentenceEncoderImpl::BertSentenceEncoderImpl(const BertConfig& config)
 
 at::Tensor BertSentenceEncoderImpl::forward(const at::Tensor& input_ids,
                                             const at::Tensor& attention_mask) {
-  const auto embedded = embeddings(input_ids);
-  const auto hidden = encoder(embedded, additive_mask(attention_mask, embedded.scalar_type()));
+  const auto dtype = embeddings->word_embeddings->weight.scalar_type();
+  const auto mask = additive_mask(attention_mask, dtype);
+  const auto hidden = encoder(embeddings(input_ids), mask);
   const Region region("pooling");
   return mean_pool(hidden, attention_mask);
 }

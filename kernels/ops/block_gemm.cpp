@@ -45,8 +45,9 @@ std::string source_text(const Call& call, const LinearCall& c, const Tile& t,
   text += fmt::format("using Shape = mg::BlockShape<{}, {}, {}, {}, {}, {}LL, {}, {}, {}, {}>;\n",
                       device_type(c.dtype), c.m, c.units, c.parts, c.k, c.stride, t.rows, t.columns,
                       kStages, prefetch);
-  text += fmt::format("extern \"C\" __global__ void __launch_bounds__({}, 1) mg_block_gemm({}) {{\n",
-                      kThreads, s.parameters);
+  text +=
+      fmt::format("extern \"C\" __global__ void __launch_bounds__({}, 1) mg_block_gemm({}) {{\n",
+                  kThreads, s.parameters);
   text += "  extern __shared__ __align__(128) unsigned char smem[];\n";
   text += fmt::format("  mg::block_gemm<Shape>(in{}, in{}, smem, {});\n}}\n", c.weight, c.x,
                       s.arguments);

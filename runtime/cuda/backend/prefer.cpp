@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "kernels/fusion/linear.h"
+
 namespace monograph::cuda {
 
 namespace {
@@ -49,16 +51,12 @@ std::string attention_elsewhere(const kernels::Call& call, const kernels::Instan
 std::string product_in_two(const kernels::Call& call, const kernels::Instance& own,
                            const kernels::Target& target) {
   if (!call.body) return {};
-  double product = 0;   // bytes of the product's result
-  double elements = 0;  // of a row of its weight
-  for (const kernels::Step& s : call.body->steps) {
-    if (s.op != "aten.linear.default") continue;
-    product = static_cast<double>(s.output.nbytes());
-    const auto weight = static_cast<std::size_t>(s.args[1].tensors.front());
-    if (weight < call.inputs.size()) {
-      elements = static_cast<double>(call.inputs[weight].sizes.back());
-    }
-  }
+  std::string why;
+  const auto linear = kernels::fusion::find_linear(call, &why);
+  if (!linear) return {};
+  const auto product = static_cast<double>(linear->m * linear->units * linear->parts *
+                                           kernels::itemsize(linear->dtype));
+  const auto elements = static_cast<double>(linear->k);  // of a row of the weight
   const auto us = [&](double share) {
     kernels::Roofline r = own.roofline;
     r.flops /= share;

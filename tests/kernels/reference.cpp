@@ -507,8 +507,11 @@ class Interpreter {
         score.push_back(x);
         most = x != x ? x : std::max(most, x);
       }
+      // A row that may look at nothing is zero, as LibTorch has it.
+      const bool nothing = most == -std::numeric_limits<Real>::infinity();
       Real sum = 0;
-      for (Real& x : score) sum += x = std::exp(x - most);
+      for (Real& x : score) sum += x = std::exp(x - (nothing ? 0 : most));
+      if (sum == 0) sum = 1;
       for (std::int64_t d = 0; d < size; ++d) {
         std::vector<Real> terms;
         for (std::int64_t j = 0; j < keys; ++j) {

@@ -37,8 +37,9 @@ std::string describe(const Call& call) {
 
 /// Definitions whose operators this file has a reference for; others have tests of their own.
 /// Kernels whose source is written by hand.
-const std::set<std::string> kWritten{"attention",   "batched_copy", "block_gemm", "gemv",
-                                     "skinny_gemm", "tiles",        "topk",       "wide_argmax"};
+const std::set<std::string> kWritten{"attention",         "batched_copy", "block_gemm", "gemv",
+                                     "prefill_attention", "skinny_gemm",  "tiles",      "topk",
+                                     "wide_argmax"};
 
 std::vector<std::string> names() {
   std::vector<std::string> out;

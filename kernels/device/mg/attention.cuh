@@ -4,18 +4,9 @@
 // theirs into its shared memory, or by the last block to finish.
 #pragma once
 
-#include "mg/elementwise.cuh"
+#include "mg/attention_operands.cuh"
 
 namespace mg {
-
-/// q [B, H, L, D], k and v [B, H / GROUP, S, D], elements of D adjacent; strides in elements.
-struct AttentionStrides {
-  long long q_batch, q_head, q_row;
-  long long k_batch, k_head, k_row;
-  long long v_batch, v_head, v_row;
-  long long o_batch, o_head, o_row;
-  long long m_batch, m_head, m_row, m_column;  // of the mask
-};
 
 template <class T_, class Out_, class Mask_, int D_, int ROWS_, int GROUP_, int HEADS_, int L_,
           int S_, int SPLITS_, bool CLUSTER_, int WARPS_, int UNROLL_, bool CAUSAL_, bool MASKED_,
@@ -42,33 +33,6 @@ struct AttentionShape {
   static constexpr int kTile = WARPS * kKeys * UNROLL;        // keys of a block at a time
   static constexpr int kAllRows = GROUP * L;
   static constexpr int kPart = D + 2;  // floats of a partial row: sums, maximum, denominator
-};
-
-__device__ __forceinline__ float mask_term(bool m, float) {
-  return m ? 0.0f : -inf32();
-}
-template <class M>
-__device__ __forceinline__ float mask_term(M m, float) {
-  return convert<float>(m);
-}
-
-template <class S>
-struct AttentionRow {
-  long long q, o, mask;
-  int position;
-  bool live;
-
-  __device__ __forceinline__ AttentionRow(int row, const AttentionStrides& s) {
-    const int batch = static_cast<int>(blockIdx.y) / S::HEADS;
-    const int kv = static_cast<int>(blockIdx.y) % S::HEADS;
-    live = row < S::kAllRows;
-    row = live ? row : S::kAllRows - 1;
-    const int head = kv * S::GROUP + row / S::L;
-    position = row % S::L;
-    q = batch * s.q_batch + head * s.q_head + position * s.q_row;
-    o = batch * s.o_batch + head * s.o_head + position * s.o_row;
-    mask = batch * s.m_batch + head * s.m_head + position * s.m_row;
-  }
 };
 
 /// Two running softmaxes joined: maxima, denominators and one sum.

@@ -18,13 +18,16 @@ constexpr std::int64_t kLargeSize = 64;   // beyond it they hold fewer keys at a
 constexpr std::int64_t kFewRows = 64;     // that leave most of the device to those who split
 constexpr std::int64_t kManyKeys = 1024;  // as many keys as these over blocks
 constexpr std::int64_t kMostWarps = 8;    // of a block
-constexpr std::int64_t kBusy = 12;        // warps of a multiprocessor, which registers allow
+constexpr std::int64_t kMostLoopingWarps = 4;
+constexpr std::int64_t kMostRowWarps = 4;
+constexpr std::int64_t kBusy = 12;  // warps of a multiprocessor, which registers allow
 constexpr std::int64_t kShared = 48 << 10;
 
 /// Warps of a block.
 struct Shares {
   std::int64_t rows = 1;  ///< with rows of their own
   std::int64_t keys = 1;  ///< that share the keys of the same rows
+  bool once = false;      ///< each has one tile of keys
   std::int64_t count() const { return rows * keys; }
 };
 
@@ -37,17 +40,26 @@ std::int64_t keys_of_tile(const Attention& a) {
 }
 
 /// Blocks of few rows until every multiprocessor has one; as many warps for their keys as leave all
-/// multiprocessors busy, and an even share for each.
+/// multiprocessors busy, an even share for each. Warps that go from tile to tile hold the next one
+/// beside what they have, in as many registers as leave room for fewer warps.
 Shares shares_of(const Attention& a, const Target& target) {
   const std::int64_t all = pieces(a.group * a.rows, kRows) * a.batch * a.heads;
   const std::int64_t tiles = pieces(a.keys, keys_of_tile(a));
   Shares s;
-  while (s.rows < 4 && all >= 2 * s.rows * target.multiprocessors) s.rows *= 2;
+  while (s.rows < kMostRowWarps && all >= 2 * s.rows * target.multiprocessors) s.rows *= 2;
   const std::int64_t fit = kShared / (s.rows * kRows * (a.size + 2) * 4);
-  const std::int64_t most = std::clamp<std::int64_t>(fit, 1, kMostWarps / s.rows);
-  s.keys = std::clamp<std::int64_t>(kBusy * target.multiprocessors / all, 1, std::min(most, tiles));
+  const std::int64_t busy = kBusy * target.multiprocessors / all;
+  s.keys = std::clamp<std::int64_t>(std::min(fit, busy), 1, kMostWarps / s.rows);
+  if (s.keys < tiles) s.keys = std::min(s.keys, kMostLoopingWarps / s.rows);
   s.keys = pieces(tiles, pieces(tiles, s.keys));
+  s.once = s.keys == tiles;
   return s;
+}
+
+/// Blocks of a multiprocessor that registers are kept for.
+int blocks_of(const Attention& a, const Shares& s) {
+  if (a.size > kLargeSize) return 1;
+  return s.once ? 2 : static_cast<int>(kBusy / kMostLoopingWarps);
 }
 
 /// Whether results can be stored 16 bytes at a time.
@@ -75,7 +87,7 @@ std::string source_text(const Call& call, const Attention& a, const Shares& shar
   s += fmt::format(
       "extern \"C\" __global__ void __launch_bounds__({}, {}) mg_prefill_attention(const {}* q, "
       "const {}* k, const {}* v, ",
-      shares.count() * 32, a.size <= kLargeSize ? 2 : 1, type, type, type);
+      shares.count() * 32, blocks_of(a, shares), type, type, type);
   if (masked) s += fmt::format("const {}* mask, ", mask);
   s += fmt::format("{}* out) {{\n", out) + fusion::attention_strides(a);
   s += fmt::format("  mg::prefill_attention<Shape>(q, k, v, {}, out, strides, {:a}f);\n}}\n",

@@ -67,6 +67,41 @@ __device__ __forceinline__ uint4 load_stream(const uint4* p) {
                : "l"(p));
   return v;
 }
+/// Loads that stay where the source has them among their like and `mma`: the compiler would rather
+/// save registers and wait once more.
+__device__ __forceinline__ uint4 load_early(const uint4* p) {
+  uint4 v;
+  asm volatile("ld.global.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p));
+  return v;
+}
+__device__ __forceinline__ uint2 load_early(const uint2* p) {
+  uint2 v;
+  asm volatile("ld.global.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p));
+  return v;
+}
+__device__ __forceinline__ unsigned load_early(const unsigned* p) {
+  unsigned v;
+  asm volatile("ld.global.u32 %0, [%1];" : "=r"(v) : "l"(p));
+  return v;
+}
+/// Zero, once what the warp has loaded before is under way. The compiler would rather save
+/// registers and wait for memory twice; it puts loads off until after arithmetic, but not until
+/// after a barrier that the arithmetic needs the result of.
+__device__ __forceinline__ float start_loads() {
+  unsigned count;
+  asm volatile(
+      "{\n"
+      ".reg .pred none;\n"
+      "setp.ne.u32 none, 0, 0;\n"
+      "bar.red.popc.u32 %0, %1, 32, none;\n"
+      "}"
+      : "=r"(count)
+      : "r"(threadIdx.x / 32 + 1)
+      : "memory");
+  return __uint_as_float(count);
+}
 /// Load through L2: for what other blocks or launches have written.
 template <class T>
 __device__ __forceinline__ T load_coherent(const T* p) {

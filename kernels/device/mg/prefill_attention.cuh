@@ -51,17 +51,17 @@ struct PrefillShape {
 template <int WORDS>
 __device__ __forceinline__ void load_words(const void* from, unsigned* to) {
   if constexpr (WORDS == 4) {
-    const uint4 w = *static_cast<const uint4*>(from);
+    const uint4 w = load_early(static_cast<const uint4*>(from));
     to[0] = w.x;
     to[1] = w.y;
     to[2] = w.z;
     to[3] = w.w;
   } else if constexpr (WORDS == 2) {
-    const uint2 w = *static_cast<const uint2*>(from);
+    const uint2 w = load_early(static_cast<const uint2*>(from));
     to[0] = w.x;
     to[1] = w.y;
   } else {
-    to[0] = *static_cast<const unsigned*>(from);
+    to[0] = load_early(static_cast<const unsigned*>(from));
   }
 }
 
@@ -132,36 +132,41 @@ struct PrefillLane {
   const typename S::Mask* mask[2];
   int limit[2];  // the last key that a row looks at
 
-  /// Keys beyond the last are computed and dropped.
+  /// Whether a key of one of the tiles exists.
+  __device__ __forceinline__ static bool exists(int j) { return S::S % S::KEYS == 0 || j < S::S; }
+  /// Zeros for what isn't there: nothing times infinity would count.
   __device__ __forceinline__ void load_keys(int tile, const AttentionStrides& st,
                                             PrefillTile<S>& to) const {
+    const int first = tile * S::KEYS + g / 2 * S::kLaneKeys + g % 2;
+    const typename S::T* const row = keys + first * st.k_row;
 #pragma unroll
     for (int p = 0; p < S::kProducts; ++p) {
-      int j = tile * S::KEYS + g / 2 * S::kLaneKeys + p * 2 + g % 2;
-      j = j < S::S ? j : S::S - 1;
-      load_row<S>(keys + j * st.k_row, t, to.key[p]);
+#pragma unroll
+      for (int w = 0; w < S::kWords; ++w) to.key[p][w] = 0;
+      if (exists(first + p * 2)) load_row<S>(row + p * 2 * st.k_row, t, to.key[p]);
     }
   }
-  /// Zeros for what isn't there, since nothing times infinity would count.
   __device__ __forceinline__ void load_values(int tile, const AttentionStrides& st,
                                               PrefillTile<S>& to) const {
+    const int first = tile * S::KEYS + t * S::kLaneKeys;
+    const typename S::T* const row = values + first * st.v_row;
 #pragma unroll
     for (int i = 0; i < S::kLaneKeys; ++i) {
-      const int j = tile * S::KEYS + t * S::kLaneKeys + i;
 #pragma unroll
       for (int w = 0; w < S::kValueWords; ++w) to.value[i][w] = 0;
-      if (j < S::S) load_value<S>(values + j * st.v_row, g, to.value[i]);
+      if (exists(first + i)) load_value<S>(row + i * st.v_row, g, to.value[i]);
     }
   }
   __device__ __forceinline__ void load_terms(int tile, const AttentionStrides& st,
                                              PrefillTile<S>& to) const {
     if (!S::MASKED) return;
+    const int first = tile * S::KEYS + t * S::kLaneKeys;
 #pragma unroll
-    for (int i = 0; i < S::kLaneKeys; ++i) {
-      const int j = tile * S::KEYS + t * S::kLaneKeys + i;
+    for (int r = 0; r < S::TERMS; ++r) {
+      const typename S::Mask* const row = mask[r] + first * st.m_column;
 #pragma unroll
-      for (int r = 0; r < S::TERMS; ++r) {
-        to.term[r][i] = j < S::S ? mask_term(mask[r][j * st.m_column], 0.0f) : 0.0f;
+      for (int i = 0; i < S::kLaneKeys; ++i) {
+        to.term[r][i] = exists(first + i) ? mask_term(row[i * st.m_column], 0.0f) : 0.0f;
       }
     }
   }
@@ -220,7 +225,7 @@ __device__ __forceinline__ void soften(int tile, const PrefillLane<S>& lane,
     sums.most[r] = both;
     sums.sum[r] *= old;
 #pragma unroll
-    for (int a = 0; a < S::kAcross; ++a) {
+    for (int a = 0; a < S::kAcross && !S::kOnce; ++a) {
       sums.acc[a][r * 2] *= old;
       sums.acc[a][r * 2 + 1] *= old;
     }
@@ -265,23 +270,33 @@ __device__ __forceinline__ void add_values(const float (&score)[S::kProducts][4]
   }
 }
 
-/// The warp's keys for its rows.
+/// The warp's keys for its rows: tiles `at`, the first of which is held, up to `end`.
 template <class S>
 __device__ __forceinline__ void attend(const unsigned (&query)[2][S::kWords],
                                        const PrefillLane<S>& lane, const AttentionStrides& st,
-                                       int first, int end, float scale, PrefillTile<S>& tile,
-                                       PrefillSums<S>& sums) {
-#pragma unroll 1
-  for (int at = first; at < end; at += S::KEY_WARPS) {
-    float score[S::kProducts][4] = {};
+                                       int at, int end, float scale, float zero,
+                                       PrefillTile<S>& tile, PrefillSums<S>& sums) {
+  const auto add = [&](int next) {
+    float score[S::kProducts][4];
+#pragma unroll
+    for (int p = 0; p < S::kProducts; ++p) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) score[p][i] = zero;
+    }
     score_tile<S>(query, tile, score);
-    const int next = at + S::KEY_WARPS;
     // As registers become free, the next tile's keys, mask and values are on their way.
-    if (!S::kOnce) lane.load_keys(next, st, tile);
-    soften<S>(at, lane, tile.term, scale, score, sums);
-    if (!S::kOnce) lane.load_terms(next, st, tile);
+    const bool more = !S::kOnce && next < end;
+    if (more) lane.load_keys(next, st, tile);
+    soften<S>(at, lane, tile.term, S::kOnce ? scale : scale + start_loads(), score, sums);
+    if (more) lane.load_terms(next, st, tile);
     add_values<S>(score, tile, sums.acc);
-    if (!S::kOnce) lane.load_values(next, st, tile);
+    if (more) lane.load_values(next, st, tile);
+  };
+  if constexpr (S::kOnce) {
+    if (at < end) add(end);
+  } else {
+#pragma unroll 1
+    for (; at < end; at += S::KEY_WARPS) add(at + S::KEY_WARPS);
   }
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -300,19 +315,19 @@ __device__ __forceinline__ void store_piece(typename S::Out* to, const float (&v
 #pragma unroll
     for (int i = 0; i < S::kPiece; i += 4) {
       const float four[4] = {v[i], v[i + 1], v[i + 2], v[i + 3]};
-      *reinterpret_cast<uint4*>(to + i) = pack(four, static_cast<const Out*>(nullptr));
+      __stcg(reinterpret_cast<uint4*>(to + i), pack(four, static_cast<const Out*>(nullptr)));
     }
   } else if constexpr (S::kPiece == 8) {
-    *reinterpret_cast<uint4*>(to) = pack(v, static_cast<const Out*>(nullptr));
+    __stcg(reinterpret_cast<uint4*>(to), pack(v, static_cast<const Out*>(nullptr)));
   } else {
-    *reinterpret_cast<uint2*>(to) =
-        make_uint2(pack_pair<Out>(v[0], v[1]), pack_pair<Out>(v[2], v[3]));
+    __stcg(reinterpret_cast<uint2*>(to),
+           make_uint2(pack_pair<Out>(v[0], v[1]), pack_pair<Out>(v[2], v[3])));
   }
 }
 
 /// What a row's sums are multiplied by. One that may look at nothing is zero, as LibTorch has it.
 __device__ __forceinline__ float share_of(float sum) {
-  return sum == 0.0f ? 1.0f : 1.0f / sum;
+  return sum == 0.0f ? 1.0f : __fdividef(1.0f, sum);
 }
 
 /// Warps that had parts of the keys of the same rows: each leaves its sums in shared memory, and
@@ -434,8 +449,9 @@ __device__ __forceinline__ void prefill_attention(const typename S::T* q, const 
   at.load_keys(first, st, tile);
   at.load_terms(first, st, tile);
   at.load_values(first, st, tile);
-  attend<S>(query, at, st, first, tiles_of<S>(first_row), scale * (S::MASKED ? 1 : 1.44269504f),
-            tile, sums);
+  const float zero = start_loads();
+  attend<S>(query, at, st, first, tiles_of<S>(first_row), S::MASKED ? scale : scale * 1.44269504f,
+            zero, tile, sums);
   if constexpr (S::KEY_WARPS > 1) {
     join_keys<S>(sums, warp, lane, low, high, out);
   } else {

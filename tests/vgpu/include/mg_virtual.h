@@ -40,6 +40,13 @@ inline uint4 load_stream(const uint4* p) {
   return *p;
 }
 template <class T>
+inline T load_early(const T* p) {
+  return *p;
+}
+inline float start_loads() {
+  return 0;
+}
+template <class T>
 inline T load_coherent(const T* p) {
   return *p;
 }

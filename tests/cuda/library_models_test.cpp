@@ -149,9 +149,9 @@ TEST(LibraryModels, LongAttentionGoesToLibTorch) {
     const ir::Graph graph = ir::parse(text);
     return find(*graph.find("y")).how;
   };
-  EXPECT_EQ(how(attention(32, 1, 4096, "bf16")), "own");   // decoding
-  EXPECT_EQ(how(attention(12, 32, 32, "f16")), "own");     // MiniLM
-  EXPECT_EQ(how(attention(12, 197, 197, "f16")), "aten");  // ViT
+  EXPECT_EQ(how(attention(32, 1, 4096, "bf16")), "own");  // decoding
+  EXPECT_EQ(how(attention(12, 32, 32, "f16")), "own");    // MiniLM
+  EXPECT_EQ(how(attention(12, 197, 197, "f16")), "own");  // ViT
   EXPECT_EQ(how(attention(12, 128, 128, "f16", ", %m")), "own");
   EXPECT_EQ(how(attention(32, 256, 2048, "bf16")), "aten");  // prefill
   EXPECT_EQ(how(attention(32, 2048, 2048, "bf16")), "aten");

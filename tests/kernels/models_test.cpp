@@ -6,6 +6,7 @@
 #include <fstream>
 #include <map>
 #include <optional>
+#include <regex>
 #include <sstream>
 
 #include "capture/ir/text.h"
@@ -27,11 +28,14 @@ struct Lowered {
   std::string refused;  ///< operator and reason of each launch without a kernel
 };
 
-Lowered lower(const std::string& model) {
+/// `halves`: with f16 in place of f32.
+Lowered lower(const std::string& model, bool halves = false) {
   std::ifstream file(std::string(MODELS) + "/" + model + ".txt");
-  std::stringstream text;
-  text << file.rdbuf();
-  ir::Graph graph = ir::parse(text.str());
+  std::stringstream stream;
+  stream << file.rdbuf();
+  const std::string text = stream.str();
+  ir::Graph graph =
+      ir::parse(halves ? std::regex_replace(text, std::regex("f32\\["), "f16[") : text);
   TypesOnly folder;
   passes::PassContext context{&folder};
   passes::run_passes(graph, passes::fused_pipeline(), context);
@@ -97,6 +101,12 @@ TEST(Models, AnEncoderLeavesOnlyItsProductsToTheLibrary) {
     EXPECT_TRUE(expected) << line;
   }
   EXPECT_GE(l.kernels.at("attention"), 1);
+}
+
+TEST(Models, AttentionOfHalvesIsDoneOnTheTensorCores) {
+  const Lowered l = lower("bert_base", true);
+  EXPECT_EQ(l.kernels.count("attention"), 0u);
+  EXPECT_GE(l.kernels.at("prefill_attention"), 1);
 }
 
 TEST(Models, AnMlpRunsOnOurKernelsAlone) {

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "kernels/elementwise/definitions.h"
+#include "kernels/fusion/attention.h"
 #include "tests/kernels/device.h"
 
 namespace kernels_test {
@@ -69,6 +70,21 @@ TEST(Rivals, TheFastestIsTakenWithTheTimesAsReason) {
     // Another shape is another problem.
     rig.select(product(DType::kBF16, 2, 48, 512), tuner);
     EXPECT_FALSE(rig.timed.empty());
+  }
+}
+
+TEST(Rivals, AttentionWithAndWithoutTheTensorCores) {
+  // Views of a packed projection, whose rows lie apart: operands reach as far as their last
+  // element.
+  Call call = fusion::attention_call(DType::kF16, {1, 2, 1, 40, 40, 64});
+  for (std::size_t i = 0; i < 3; ++i) call.inputs[i].strides = {40 * 384, 64, 384, 1};
+  for (const char* fastest : {"prefill_attention", "attention"}) {
+    Rig rig;
+    cuda::Tuner tuner = rig.tuner(fastest);
+    const Match m = rig.select(call, tuner);
+    ASSERT_TRUE(m.instance) << m.reason;
+    EXPECT_EQ(m.instance->kernel, fastest);
+    EXPECT_EQ(rig.timed, (std::set<std::string>{"attention", "prefill_attention"}));
   }
 }
 

@@ -1,5 +1,6 @@
-// Times kernels on a real GPU at the shapes of a decoding step: chains of launches in one graph
-// with programmatic edges, over more memory than L2 holds. Prints measured beside predicted time;
+// Times kernels on a real GPU at the shapes of a decoding step and of encoders: chains of launches
+// in one graph with programmatic edges, over more memory than L2 holds. Prints measured beside
+// predicted time;
 // `--json FILE` writes the same for docs/performance.md.
 #include <fmt/format.h>
 #include <monograph/error.h>
@@ -15,6 +16,8 @@
 
 #include "kernels/compile/compiler.h"
 #include "kernels/elementwise/definitions.h"
+#include "kernels/fusion/attention.h"
+#include "kernels/fusion/program.h"
 #include "runtime/cuda/handles.h"
 
 namespace {
@@ -162,7 +165,7 @@ struct Timing {
     const Definition* d = find_definition(kernel);
     Match m = d->match(call, target);
     if (!m.instance) {
-      std::printf("%-34s %-12s no: %s\n", name.c_str(), kernel.c_str(), m.reason.c_str());
+      std::printf("%-34s %-17s no: %s\n", name.c_str(), kernel.c_str(), m.reason.c_str());
       return;
     }
     m.instance->kernel = kernel;
@@ -171,7 +174,7 @@ struct Timing {
     const double bytes = m.instance->roofline.bytes;
     const double predicted = m.instance->roofline.predicted_us(target);
     std::printf(
-        "%-34s %-12s %8.2f us, programmatic %8.2f us, predicted %8.2f us, %5.2f TB/s, %3.0f %%\n",
+        "%-34s %-17s %8.2f us, programmatic %8.2f us, predicted %8.2f us, %5.2f TB/s, %3.0f %%\n",
         name.c_str(), kernel.c_str(), plain, overlapped, predicted, bytes / overlapped / 1e6,
         100 * predicted / overlapped);
     std::fflush(stdout);
@@ -200,6 +203,31 @@ Call linear(DType dtype, std::int64_t m, std::int64_t n, std::int64_t k) {
   c.inputs[1].constant = true;
   c.args = {tensor_argument(0), tensor_argument(1)};
   c.outputs = {dense(dtype, {m, n})};
+  return c;
+}
+
+/// gelu(x Wᵀ + b), the first half of an encoder's MLP.
+Call gelu_linear(std::int64_t m, std::int64_t n, std::int64_t k) {
+  Call c = linear(DType::kF16, m, n, k);
+  c.inputs.push_back(dense(DType::kF16, {n}));
+  c.inputs[2].constant = true;
+  c.args.push_back(tensor_argument(2));
+  Body body = fusion::body_of(c);
+  body.steps.push_back({"aten.gelu.default", {tensor_argument(3)}, {}, c.outputs[0]});
+  body.outputs = {4};
+  c.op = "fusion";
+  c.body = std::make_shared<Body>(std::move(body));
+  return c;
+}
+
+/// Attention of an encoder, with the copy that puts heads side by side; q, k and v are the parts of
+/// a packed projection, the mask says which tokens are padding.
+Call encoder_attention(const fusion::AttentionSizes& n, bool mask) {
+  Call c = fusion::attention_call(DType::kF16, n);
+  if (mask) c = fusion::masked(std::move(c), DType::kF16, {n.batch, 1, 1, n.keys});
+  c = fusion::transposed_attention(std::move(c));
+  const std::int64_t row = 3 * n.heads * n.size;
+  for (std::size_t i = 0; i < 3; ++i) c.inputs[i].strides = {n.rows * row, n.size, row, 1};
   return c;
 }
 
@@ -237,6 +265,27 @@ Call rows(const std::string& op, std::vector<Argument> more, std::vector<std::in
   c.args.insert(c.args.end(), more.begin(), more.end());
   c.outputs = {dense(type, std::move(out))};
   return c;
+}
+
+void encoders(Timing& t) {
+  struct Shape {
+    const char* name;
+    fusion::AttentionSizes sizes;
+    bool mask;
+  };
+  for (const Shape& s : {Shape{"BERT attention", {1, 12, 1, 128, 128, 64}, true},
+                         Shape{"BERT attention, 8 sentences", {8, 12, 1, 128, 128, 64}, true},
+                         Shape{"ViT attention", {1, 12, 1, 197, 197, 64}, false},
+                         Shape{"ViT attention, 8 pictures", {8, 12, 1, 197, 197, 64}, false},
+                         Shape{"MiniLM attention", {1, 12, 1, 128, 128, 32}, true},
+                         Shape{"512 tokens' attention", {1, 12, 1, 512, 512, 64}, false},
+                         Shape{"1B attention, 1024 tokens", {1, 32, 1, 1024, 1024, 64}, false}}) {
+    for (const char* kernel : {"prefill_attention", "attention"}) {
+      t.report(s.name, kernel, encoder_attention(s.sizes, s.mask));
+    }
+  }
+  t.report("BERT MLP 128 x 768 to 3072", "block_gemm", gelu_linear(128, 3072, 768));
+  t.report("ViT MLP 197 x 768 to 3072", "block_gemm", gelu_linear(197, 3072, 768));
 }
 
 /// Kernels that only stream, at a size that fills the chip.
@@ -303,6 +352,7 @@ void all(Timing& t) {
 int main(int argc, char** argv) {
   try {
     Timing timing;
+    encoders(timing);
     all(timing);
     streaming(timing);
     if (argc == 3 && std::strcmp(argv[1], "--json") == 0) timing.write(argv[2]);

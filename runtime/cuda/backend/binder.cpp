@@ -457,7 +457,7 @@ lower::Choice choose(const ir::Node& node, const DeviceSession& session) {
   }
   std::string better = why_library(call->call, *match.instance, session.target());
   if (!better.empty()) {
-    if (match.instance->kernel == "attention" && attention_alone(node) != nullptr) {
+    if (is_attention(*match.instance) && attention_alone(node) != nullptr) {
       return {lower::LaunchKind::kLibrary, kLibraryAttention, std::move(better), 0};
     }
     return {lower::LaunchKind::kAten, "", std::move(better), 0};

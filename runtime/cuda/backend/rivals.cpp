@@ -11,21 +11,31 @@
 namespace monograph::cuda {
 namespace {
 
-/// They differ in how the weights reach the arithmetic, and which is faster depends on the shape
-/// and on the memory of the device.
-constexpr std::array<std::string_view, 3> kRivals{"tiles", "gemv", "skinny_gemm"};
-constexpr const char* kMaker = "products of few vectors 1";
+struct Rivals {
+  std::string_view maker;
+  std::array<std::string_view, 3> names;  ///< empty: none
+};
 
-bool is_rival(const std::string& name) {
-  return std::ranges::find(kRivals, name) != kRivals.end();
+/// Products differ in how the weights reach the arithmetic, attention in whether it uses the tensor
+/// cores and in what it splits; which is faster depends on the shape and on the device.
+constexpr std::array<Rivals, 2> kRivals{{
+    {"products of few vectors 1", {"tiles", "gemv", "skinny_gemm"}},
+    {"attention 1", {"prefill_attention", "attention"}},
+}};
+
+/// Those that do what kernel `name` does; null if there are none.
+const Rivals* find_rivals(const std::string& name) {
+  const auto at = std::ranges::find_if(
+      kRivals, [&](const Rivals& r) { return std::ranges::find(r.names, name) != r.names.end(); });
+  return at != kRivals.end() ? &*at : nullptr;
 }
 
 /// Every kernel that matches, the one that select chose first.
 std::vector<kernels::Match> rivals_of(const kernels::Call& call, const kernels::Target& target,
-                                      kernels::Match chosen) {
+                                      const Rivals& rivals, kernels::Match chosen) {
   std::vector<kernels::Match> out;
   out.push_back(std::move(chosen));
-  for (const std::string_view name : kRivals) {
+  for (const std::string_view name : rivals.names) {
     if (name == out.front().instance->kernel) continue;
     const kernels::Definition* d = kernels::find_definition(name);
     if (d == nullptr) continue;
@@ -37,16 +47,22 @@ std::vector<kernels::Match> rivals_of(const kernels::Call& call, const kernels::
   return out;
 }
 
+/// Bytes from a tensor's first element to its last, whatever lies between them.
+std::size_t extent(const kernels::TensorDesc& t) {
+  std::int64_t last = 0;
+  for (std::size_t d = 0; d < t.sizes.size(); ++d) last += (t.sizes[d] - 1) * t.strides[d];
+  return static_cast<std::size_t>((last + 1) * kernels::itemsize(t.dtype));
+}
+
 /// Inputs, outputs, then scratch, which all alternatives share.
 std::vector<Operand> operands_of(const kernels::Call& call,
                                  const std::vector<kernels::Match>& rivals) {
   std::vector<Operand> out;
   for (const kernels::TensorDesc& t : call.inputs) {
-    out.push_back({static_cast<std::size_t>(t.nbytes()),
-                   t.constant ? Operand::Role::kCold : Operand::Role::kWarm});
+    out.push_back({extent(t), t.constant ? Operand::Role::kCold : Operand::Role::kWarm});
   }
   for (const kernels::TensorDesc& t : call.outputs) {
-    out.push_back({static_cast<std::size_t>(t.nbytes()), Operand::Role::kWarm});
+    out.push_back({extent(t), Operand::Role::kWarm});
   }
   std::int64_t workspace = 0;
   std::int64_t state = 0;
@@ -116,14 +132,18 @@ kernels::Match select_timed(const kernels::Call& call, const kernels::Target& ta
                             const kernels::Compiler& compiler, const ContextRef& context,
                             Tuner& tuner) {
   kernels::Match chosen = kernels::select(call, target);
-  if (!chosen.instance || !tuner.on() || !is_rival(chosen.instance->kernel)) return chosen;
-  std::vector<kernels::Match> rivals = rivals_of(call, target, std::move(chosen));
+  if (!chosen.instance || !tuner.on()) return chosen;
+  const Rivals* const known = find_rivals(chosen.instance->kernel);
+  if (known == nullptr) return chosen;
+  std::vector<kernels::Match> rivals = rivals_of(call, target, *known, std::move(chosen));
   if (rivals.size() < 2) return std::move(rivals.front());
   // Sources say everything about the problem and about what is timed for it.
   kernels::Digest digest;
   for (const kernels::Match& m : rivals) digest.add(m.instance->kernel).add(m.instance->text);
-  TuningProblem problem{
-      fmt::format("{} {}", call.op, digest.hex()), kMaker, operands_of(call, rivals), {}};
+  TuningProblem problem{fmt::format("{} {}", call.op, digest.hex()),
+                        std::string(known->maker),
+                        operands_of(call, rivals),
+                        {}};
   for (const kernels::Match& m : rivals) {
     problem.alternatives.push_back(alternative(*m.instance, call, target, compiler, context));
   }

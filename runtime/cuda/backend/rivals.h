@@ -1,4 +1,4 @@
-// Kernels of ours that do the same products: which one a device is fastest with.
+// Kernels of ours that do the same: which one a device is fastest with.
 #pragma once
 
 #include "kernels/compile/compiler.h"
@@ -8,8 +8,8 @@
 namespace monograph::cuda {
 
 /// The definition to use for `call`, as kernels::select says; but where several kernels for
-/// products with few vectors match, the fastest as `tuner` remembers or times it, with the times as
-/// the reason. Untimed, select's.
+/// products with few vectors or for attention match, the fastest as `tuner` remembers or times it,
+/// with the times as the reason. Untimed, select's.
 kernels::Match select_timed(const kernels::Call& call, const kernels::Target& target,
                             const kernels::Compiler& compiler, const ContextRef& context,
                             Tuner& tuner);

@@ -1,6 +1,7 @@
 // Profiles: every launch is timed, figures add up, results stay what they were.
 #include "runtime/inspect/profile.h"
 
+#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <monograph/region.h>
 
@@ -30,7 +31,16 @@ Program heavy_in_the_middle(const Tensors& inputs) {
       inputs, {{"w", w, false}});
 }
 
+/// One thread: where others take the cores, a team of two may wait for its second longer than a
+/// product takes.
+struct OneThread {
+  int before = at::get_num_threads();
+  OneThread() { at::set_num_threads(1); }
+  ~OneThread() { at::set_num_threads(before); }
+};
+
 TEST(ProfileTest, TimesEveryLaunchAndFindsTheSlowOne) {
+  const OneThread one;
   const Tensors inputs{at::randn({512, 512})};
   Executable executable = build_host(heavy_in_the_middle(inputs));
   const Profile p = profile(executable, inputs, kQuick);

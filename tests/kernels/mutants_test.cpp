@@ -73,20 +73,36 @@ std::vector<Values> draw(const Call& call, std::mt19937_64& random) {
   return inputs;
 }
 
+/// How `d` does `call` on `target`, unless it can't.
+void add_subject(const monograph::kernels::Definition& d, const Call& call,
+                 const monograph::kernels::Target& target, std::mt19937_64& random,
+                 std::vector<Subject>& all) {
+  const auto match = d.match(call, target);
+  if (!match.instance) return;
+  Subject s{d.name, call, *match.instance, draw(call, random), "", {}, {}};
+  s.instance.kernel = d.name;
+  for (const auto& [name, text] : monograph::kernels::source_set(s.instance).headers) {
+    s.sources += name + "\n";
+  }
+  all.push_back(std::move(s));
+}
+
 std::vector<Subject> subjects() {
   std::vector<Subject> all;
   std::mt19937_64 random(7);
+  monograph::kernels::Target small = test_target();
+  small.multiprocessors = 2;  // where kernels divide work by that, blocks go round more often
   for (const auto& d : monograph::kernels::definitions()) {
     if (!d.samples) continue;
     for (const Call& call : d.samples()) {
-      const auto match = d.match(call, test_target());
-      if (!match.instance) continue;
-      Subject s{d.name, call, *match.instance, draw(call, random), "", {}, {}};
-      s.instance.kernel = d.name;
-      for (const auto& [name, text] : monograph::kernels::source_set(s.instance).headers) {
-        s.sources += name + "\n";
+      add_subject(d, call, test_target(), random, all);
+      add_subject(d, call, small, random, all);
+      const auto n = all.size();
+      if (n > 1 && all[n - 1].kernel == all[n - 2].kernel &&
+          all[n - 1].instance.text == all[n - 2].instance.text &&
+          all[n - 1].instance.geometry.grid == all[n - 2].instance.geometry.grid) {
+        all.pop_back();  // it doesn't
       }
-      all.push_back(std::move(s));
     }
   }
   // Small problems first: most barriers show there, and the race check takes its time.

@@ -272,7 +272,7 @@ __device__ __forceinline__ void multiply_tiles(const TileRange<S>& range, const 
         barrier_wait(barriers.full + at, i / S::STAGES & 1);
         multiply_stage<S>(ring + at * S::kStageBytes + column * 2, xs + s * S::COLUMNS + column,
                           S::K - s * S::COLUMNS - column, lane, acc[p]);
-        __syncwarp();  // every lane has read the stage
+        // Every lane has read the stage: the products waited for all of them.
         if (lane == 0) barrier_arrive(barriers.empty + at);
         ++i;
       }
@@ -348,8 +348,7 @@ __device__ __forceinline__ void tiles(const typename S::T* weight, const typenam
       reinterpret_cast<unsigned long long*>(shared + S::kRingBytes + S::kXBytes + S::kPartBytes));
   const auto fill = [&] {
     if (warp != S::WARPS) return;
-    if (threadIdx.x % 32 == 0) barriers.init();
-    __syncwarp();
+    if (threadIdx.x % 32 == 0) barriers.init();  // the others see it after the first stage's wait
     for (int i = 0; i < S::STAGES && i < range.stages(); ++i) {
       issue_stage<S>(weight, range, i, shared, barriers);
     }

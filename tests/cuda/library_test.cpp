@@ -383,17 +383,25 @@ TEST_P(Library, Convolutions) {
 TEST(LibraryOptions, RefusesUnknownSettings) {
   load_client();
   Options options = cuda_options();
-  options.backend_options["cuda.tuning"] = "maybe";
   const Program p = Program::parse(
       "graph g {\n  %x : f32[8] = placeholder[target=x]\n  %y : f32[8] = "
       "call_function[target=aten.neg.default](args = (%x,), kwargs = {})\n  return (%y,)\n}",
       {});
-  try {
-    Executable::build(p, options);
-    ADD_FAILURE() << "built";
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), Code::kInvalidOption);
-    EXPECT_NE(std::string(e.what()).find("on, off"), std::string::npos) << e.what();
+  for (const std::string name : {"cuda.tuning", "cuda.gate"}) {
+    for (const std::string value : {"maybe", "", "ON"}) {
+      Options wrong = options;
+      wrong.backend_options[name] = value;
+      try {
+        Executable::build(p, wrong);
+        ADD_FAILURE() << name << " = '" << value << "' was taken";
+      } catch (const Error& e) {
+        EXPECT_EQ(e.code(), Code::kInvalidOption);
+        EXPECT_NE(
+            std::string(e.what()).find("'" + name + "' is '" + value + "', but may be: on, off"),
+            std::string::npos)
+            << e.what();
+      }
+    }
   }
 }
 

@@ -57,8 +57,11 @@ void expect_equal(const Tensors& got, const Tensors& want, const std::string& wh
   }
 }
 
-class DeviceState : public testing::TestWithParam<GraphMode> {
+class DeviceState : public testing::TestWithParam<Setting> {
  protected:
+  void SetUp() override {
+    if (GetParam().gate) forget_times();
+  }
   Options options() const {
     Options o = cuda_options(GetParam());
     o.mutable_state = {"step", "c*", "position"};
@@ -234,10 +237,10 @@ TEST_P(DeviceState, OnTheDeviceTwoExecutablesShareOneMemory) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Modes, DeviceState, testing::Values(GraphMode::kFull, GraphMode::kNone),
-                         [](const auto& mode) {
-                           return mode.param == GraphMode::kFull ? "graph" : "stream";
-                         });
+INSTANTIATE_TEST_SUITE_P(Modes, DeviceState,
+                         testing::Values(Setting{GraphMode::kFull}, Setting{GraphMode::kNone},
+                                         Setting{GraphMode::kFull, true}),
+                         [](const auto& setting) { return name_of(setting.param); });
 
 }  // namespace
 }  // namespace monograph::test

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "runtime/cuda/tune/tuner.h"
+#include "tests/cuda/folder.h"
 #include "tests/cuda/works.h"
 
 namespace monograph::cuda::test {
@@ -22,18 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-class Folder {
- public:
-  Folder() {
-    std::string pattern = (fs::temp_directory_path() / "monograph-tune-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
-    path = pattern;
-    ::chmod(path.c_str(), 0755);
-  }
-  ~Folder() { fs::remove_all(path); }
-  std::string path;
-};
 
 std::string read(const std::string& path) {
   std::ifstream in(path, std::ios::binary);

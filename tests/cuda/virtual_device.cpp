@@ -2,14 +2,39 @@
 
 #include <ATen/ATen.h>
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 
 namespace monograph::test {
 namespace {
+
+namespace fs = std::filesystem;
+
+/// Links to thousands of kernels take seconds, so there is one for all tests of a process.
+struct OwnCache {
+  OwnCache() {
+    std::string pattern = (fs::temp_directory_path() / "monograph-cache-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
+    path = pattern;
+    if (const char* old = std::getenv("MONOGRAPH_CACHE")) {
+      std::error_code absent;
+      for (const auto& file : fs::directory_iterator(old, absent)) {
+        if (file.path().extension() != ".bin") continue;
+        fs::create_symlink(fs::absolute(file.path()), fs::path(path) / file.path().filename());
+      }
+    }
+    ::setenv("MONOGRAPH_CACHE", path.c_str(), 1);
+  }
+  ~OwnCache() { fs::remove_all(path); }
+  OwnCache(const OwnCache&) = delete;
+  OwnCache& operator=(const OwnCache&) = delete;
+  std::string path;
+};
 
 double tolerance_of(at::ScalarType type) {
   switch (type) {
@@ -71,6 +96,22 @@ Options cuda_options(GraphMode mode) {
   o.cuda_driver = driver_under_test();
   o.graph_mode = mode;
   return o;
+}
+
+const std::string& forget_times() {
+  static const OwnCache cache;
+  fs::remove_all(cache.path + "/tuning");
+  return cache.path;
+}
+
+Options cuda_options(const Setting& setting) {
+  Options o = cuda_options(setting.mode);
+  if (setting.gate) o.backend_options["cuda.gate"] = "on";
+  return o;
+}
+
+std::string name_of(const Setting& setting) {
+  return setting.gate ? "gated" : setting.mode == GraphMode::kFull ? "graph" : "stream";
 }
 
 void load_client() {

@@ -38,6 +38,18 @@ std::uint32_t test_seed();
 
 Options cuda_options(GraphMode mode = GraphMode::kFull);
 
+/// Gives this process a cache of its own, with the kernels of the one in use and without times, at
+/// the first call; forgets times at every later one. Its folder.
+const std::string& forget_times();
+
+/// What a test of the CUDA back end is run with.
+struct Setting {
+  GraphMode mode;
+  bool gate = false;
+};
+Options cuda_options(const Setting& setting);
+std::string name_of(const Setting& setting);
+
 /// Loads what the device needs beside its driver (MONOGRAPH_TEST_CLIENT): LibTorch's operators and
 /// the emulator's toolchain, or LibTorch's CUDA half. Once, before LibTorch is first used.
 void load_client();

@@ -105,7 +105,7 @@ class Binder {
  private:
   void bind_launch(const lower::Launch& launch) {
     Work work{launch.id, launch.node->name(), EmptyWork{}};
-    LaunchInfo info{launch.node->name(), launch.implementation, {}, 0, 0, -1};
+    LaunchInfo info{launch.node->name(), launch.implementation, {}, {}, 0, 0, -1};
     if (!is_empty(*launch.node)) {
       if (launch.kind == lower::LaunchKind::kKernel) {
         bind_kernel(launch, work, info);
@@ -216,6 +216,7 @@ class Binder {
     }
     const NodeScope scope(work.node);
     work.what = LibraryWork{plan.library->bind(match->problem, plan.way, at)};
+    info.way = plan.library->version() + " " + plan.way.name;
     const kernels::Roofline least = roofline(match->problem);
     info.bytes = least.bytes;
     info.predicted_us = least.predicted_us(session_.target());

@@ -40,6 +40,7 @@ struct DeviceMemory {
 struct LaunchInfo {
   std::string node;
   std::string implementation;
+  std::string way;  ///< of a library and its version; else empty
   kernels::Resources resources;
   double bytes = 0;
   double predicted_us = 0;

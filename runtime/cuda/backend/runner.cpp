@@ -7,6 +7,7 @@
 
 #include "kernels/compile/source.h"
 #include "runtime/cuda/backend/binder.h"
+#include "runtime/cuda/backend/graph_key.h"
 #include "runtime/cuda/backend/session.h"
 #include "runtime/cuda/backend/weights.h"
 #include "runtime/exec/backend.h"
@@ -103,6 +104,7 @@ class CudaRunner final : public exec::Runner {
   bool run_with(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs,
                 Launch launch);
   void build(const Options& options);
+  void build_graph(Bound bound, const StateKeeper& state, CUstream stream);
   void place_weights(CUstream stream);
   struct Upload {  // a weight whose memory here is a copy
     std::size_t slot;
@@ -137,6 +139,7 @@ class CudaRunner final : public exec::Runner {
   std::vector<kernels::Instance> instances_;
   std::vector<DeviceBuffer> aligned_inputs_, aligned_outputs_;  // by slot, made when first needed
   Ports ports_;
+  std::string verdict_;               // of the gate
   std::unique_ptr<PlanRunner> plan_;  // destroyed before libraries and memory
 };
 
@@ -163,14 +166,25 @@ void CudaRunner::build(const Options& options) {
   DeviceSession::Turn turn(*session_, s);
   StateKeeper state(session_->context(), s);
   keep_state(state);
-  plan_ =
-      options.graph_mode == GraphMode::kFull
-          ? build_plan_graph(session_->context(), std::move(bound.works), bound.edges, ports_, s)
-          : build_plan_stream(session_->context(), std::move(bound.works), ports_);
+  if (options.graph_mode == GraphMode::kFull) {
+    build_graph(std::move(bound), state, s);
+  } else {
+    plan_ = build_plan_stream(session_->context(), std::move(bound.works), ports_);
+  }
   // The first replay pays for lazy work inside the driver; it belongs to building.
   plan_->launch(ports_, s);
   state.restore();
   // Not finished: the destructor waits, after which `own` and `scratch` may go.
+}
+
+void CudaRunner::build_graph(Bound bound, const StateKeeper& state, CUstream stream) {
+  const auto key = [this] { return graph_key(planned_, *session_, launches_, instances_); };
+  GatedGraph built = session_->gate().build({std::move(bound.works), std::move(bound.edges), ports_,
+                                             stream, key, [&state] { state.put_back(); }});
+  plan_ = std::move(built.graph);
+  verdict_ = std::move(built.verdict);
+  // A position that replays have moved on would lead out of its cache.
+  if (!verdict_.empty()) state.put_back();
 }
 
 void CudaRunner::place_weights(CUstream stream) {
@@ -445,11 +459,12 @@ std::string CudaRunner::device_text() const {
       "Device {} ({}), driver {}.{}\n"
       "  {}: {} kernels, {} library calls with {} kernels, {} copies, {} fills\n"
       "  {} edges ({} programmatic), built in {:.2f} ms, instantiated in {:.2f} ms\n"
-      "  arena {} bytes committed for all shapes",
+      "{}{}  arena {} bytes committed for all shapes",
       session_->context()->info().name, session_->target().arch, driver.version() / 1000,
       driver.version() % 1000 / 10, r.instantiate_ms > 0 ? "one graph" : "a stream", r.kernel_nodes,
       r.child_graphs, r.captured_kernels, r.copy_nodes, r.fill_nodes, r.edges, r.programmatic_edges,
-      r.build_ms, r.instantiate_ms, session_->arena()->committed());
+      r.build_ms, r.instantiate_ms, verdict_.empty() ? "" : "  ",
+      verdict_.empty() ? "" : verdict_ + "\n", session_->arena()->committed());
 }
 
 DeviceSession& as_session(const std::shared_ptr<void>& session) {
@@ -469,7 +484,7 @@ const exec::BackendRegistration kCuda({
     .open_session = [](const Options& o) -> std::shared_ptr<void> {
       return DeviceSession::open(o);
     },
-    .option_names = {"arena", kTuningOption},
+    .option_names = {"arena", kTuningOption, kGateOption},
     .choose_for = [](const std::shared_ptr<void>& session) -> lower::Chooser {
       return [session](const ir::Node& node) { return choose(node, as_session(session)); };
     },

@@ -25,10 +25,10 @@ kernels::Target make_target(const DeviceInfo& info) {
   return t;
 }
 
-/// Times of the virtual GPU say nothing, so nothing is timed there unless asked for.
-bool tuning_wanted(const Options& options, const kernels::Target& target) {
-  const auto at = options.backend_options.find(std::string("cuda.") + kTuningOption);
-  if (at == options.backend_options.end()) return target.arch != "virtual";
+/// What option `name` says; `otherwise` if nothing.
+bool is_on(const Options& options, const char* name, bool otherwise) {
+  const auto at = options.backend_options.find(std::string("cuda.") + name);
+  if (at == options.backend_options.end()) return otherwise;
   if (at->second == "on" || at->second == "off") return at->second == "on";
   throw Error(Code::kInvalidOption,
               fmt::format("option '{}' is '{}', but may be: on, off", at->first, at->second));
@@ -76,9 +76,13 @@ std::shared_ptr<DeviceSession> DeviceSession::open(const Options& options) {
 DeviceSession::DeviceSession(ContextRef context, const Options& options)
     : context_(std::move(context)), target_(make_target(context_->info())) {
   Tuner::Settings tuning;
-  tuning.on = tuning_wanted(options, target_);
+  // Times of the virtual GPU say nothing, so nothing is timed there unless asked for.
+  tuning.on = is_on(options, kTuningOption, target_.arch != "virtual");
   const bool tries = tuning.on || target_.arch != "virtual";
   tuner_ = std::make_shared<Tuner>(context_, std::move(tuning));
+  Gate::Settings gate;
+  gate.on = is_on(options, kGateOption, false);
+  gate_ = std::make_unique<Gate>(context_, std::move(gate));
   libraries_ = std::make_unique<LibraryPlanner>(context_, tuner_, tries);
   const CurrentContext current(*context_);
   arena_ = make_arena(context_, options);

@@ -13,6 +13,7 @@
 #include "runtime/cuda/graph/arena.h"
 #include "runtime/cuda/handles.h"
 #include "runtime/cuda/library/planner.h"
+#include "runtime/cuda/tune/gate.h"
 
 namespace monograph::cuda {
 
@@ -32,6 +33,8 @@ class DeviceSession {
   const kernels::Compiler& compiler() const noexcept { return compiler_; }
   /// Chooses among alternatives for a launch by timing; off on the virtual GPU unless asked for.
   Tuner& tuner() const noexcept { return *tuner_; }
+  /// Builds whole graphs; off unless asked for.
+  Gate& gate() const noexcept { return *gate_; }
   LibraryPlanner& libraries() const noexcept { return *libraries_; }
   CUstream stream() const { return stream_.get(); }
 
@@ -48,6 +51,7 @@ class DeviceSession {
   kernels::Target target_;
   kernels::Compiler compiler_;
   std::shared_ptr<Tuner> tuner_;
+  std::unique_ptr<Gate> gate_;
   std::unique_ptr<LibraryPlanner> libraries_;
   std::shared_ptr<Arena> arena_;
   Stream stream_;
@@ -78,7 +82,8 @@ class DeviceSession::Turn {
 /// Name of the driver library that `options` and the environment ask for.
 std::string driver_library(const Options& options);
 
-/// The back end's own options: "cuda.tuning" is "on" or "off".
+/// The back end's own options: "cuda.tuning" and "cuda.gate" are "on" or "off".
 inline constexpr const char* kTuningOption = "tuning";
+inline constexpr const char* kGateOption = "gate";
 
 }  // namespace monograph::cuda

@@ -60,10 +60,14 @@ void StateKeeper::keep(CUdeviceptr at, std::size_t bytes, const std::string& nam
   context_->driver().MemcpyDtoDAsync(kept_.back().copy.get(), at, bytes, stream_);
 }
 
-void StateKeeper::restore() {
+void StateKeeper::put_back() const {
   for (const Kept& k : kept_) {
     context_->driver().MemcpyDtoDAsync(k.at, k.copy.get(), k.copy.bytes(), stream_);
   }
+}
+
+void StateKeeper::restore() {
+  put_back();
   context_->driver().StreamSynchronize(stream_);
   kept_.clear();
 }

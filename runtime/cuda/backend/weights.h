@@ -29,6 +29,8 @@ class StateKeeper {
   StateKeeper& operator=(const StateKeeper&) = delete;
 
   void keep(CUdeviceptr at, std::size_t bytes, const std::string& name);
+  /// Enqueues what puts everything back; it is kept further.
+  void put_back() const;
   /// Puts everything back and waits; throws if it can't.
   void restore();
 

@@ -21,6 +21,14 @@ bool is_programmatic(const Work& work) {
   return kernel != nullptr && kernel->programmatic;
 }
 
+/// False for an edge that leads out of the plan, which building refuses.
+bool can_be_programmatic(const std::vector<Work>& works, const plan::Edge& e) {
+  const auto from = static_cast<std::size_t>(e.from);
+  const auto to = static_cast<std::size_t>(e.to);
+  return from < works.size() && to < works.size() && is_programmatic(works[from]) &&
+         is_programmatic(works[to]);
+}
+
 /// Ports that a work touches.
 std::vector<std::pair<Address::Base, std::int32_t>> ports_of(const Work& work) {
   std::vector<std::pair<Address::Base, std::int32_t>> out;
@@ -45,21 +53,28 @@ std::vector<std::pair<Address::Base, std::int32_t>> ports_of(const Work& work) {
 class GraphRunner final : public PlanRunner {
  public:
   GraphRunner(ContextRef context, std::vector<Work> works, const std::vector<plan::Edge>& edges,
-              const Ports& ports, CUstream stream)
-      : context_(std::move(context)), works_(std::move(works)), ports_(ports) {
+              const Ports& ports, CUstream stream, EdgeKind kind)
+      : context_(std::move(context)),
+        works_(std::move(works)),
+        ports_(ports),
+        edges_(edges),
+        kind_(kind) {
     make_blocks();
     warm_up(stream);
-    const auto start = std::chrono::steady_clock::now();
-    graph_ = Graph::create(context_);
-    add_nodes(edges, stream);
-    index_movers();
-    report_.build_ms = milliseconds_since(start);
-    const auto built = std::chrono::steady_clock::now();
-    exec_ = graph_.instantiate();
-    exec_.upload(stream);
-    context_->driver().StreamSynchronize(stream);
-    report_.instantiate_ms = milliseconds_since(built);
+    assemble(stream, nullptr);
   }
+  /// The graph of `other` with edges of `kind`.
+  GraphRunner(const GraphRunner& other, EdgeKind kind, CUstream stream)
+      : context_(other.context_),
+        works_(other.works_),
+        ports_(other.ports_),
+        edges_(other.edges_),
+        kind_(kind) {
+    make_blocks();
+    assemble(stream, &other);
+  }
+  GraphRunner(const GraphRunner&) = delete;
+  GraphRunner& operator=(const GraphRunner&) = delete;
 
   void launch(const Ports& ports, CUstream stream) override {
     patched_ = 0;
@@ -75,18 +90,27 @@ class GraphRunner final : public PlanRunner {
     patch_dirty();
   }
 
+  std::unique_ptr<PlanRunner> with_edges(EdgeKind kind, CUstream stream) const override {
+    return std::make_unique<GraphRunner>(*this, kind, stream);
+  }
+
   const GraphReport& report() const noexcept override { return report_; }
   std::size_t patched() const noexcept override { return patched_; }
-  std::string text() const override;
+  std::string text() const override { return graph_text(works_, edges_, kind_); }
 
  private:
   using Users = std::vector<std::vector<std::uint32_t>>;  // works by slot
 
   void make_blocks();
   void warm_up(CUstream stream);
-  void add_nodes(const std::vector<plan::Edge>& edges, CUstream stream);
+  /// `like`: takes library calls' nodes from there instead of capturing; null: captures.
+  void assemble(CUstream stream, const GraphRunner* like);
+  void add_nodes(CUstream stream, const GraphRunner* like);
   CUgraphNode add_node(std::size_t index, const std::vector<CUgraphNode>& after,
-                       const std::vector<CUgraphEdgeData>& edge_data, CUstream stream);
+                       const std::vector<CUgraphEdgeData>& edge_data, CUstream stream,
+                       const GraphRunner* like);
+  CUgraphNode add_child(CUgraph child, const std::vector<CUgraphNode>& after,
+                        const std::vector<CUgraphEdgeData>& edge_data);
   CUgraphNodeParams node_params(std::size_t index);
   void index_movers();
   void find_moved(std::vector<CUdeviceptr>& old, const std::vector<CUdeviceptr>& now,
@@ -104,6 +128,7 @@ class GraphRunner final : public PlanRunner {
   std::vector<std::int32_t> block_of_;  // by work; -1 if it isn't a kernel
   std::vector<CUgraphNode> nodes_;      // by work
   std::vector<plan::Edge> edges_;
+  EdgeKind kind_;
   Users readers_, writers_, weight_readers_;
   std::vector<std::uint32_t> dirty_;  // works to patch; kept when patching fails
   Graph graph_;
@@ -188,8 +213,23 @@ CUgraphNodeParams GraphRunner::node_params(std::size_t index) {
   return params;
 }
 
+void GraphRunner::assemble(CUstream stream, const GraphRunner* like) {
+  const auto start = std::chrono::steady_clock::now();
+  graph_ = Graph::create(context_);
+  add_nodes(stream, like);
+  if (like != nullptr) report_.captured_kernels = like->report_.captured_kernels;
+  index_movers();
+  report_.build_ms = milliseconds_since(start);
+  const auto built = std::chrono::steady_clock::now();
+  exec_ = graph_.instantiate();
+  exec_.upload(stream);
+  context_->driver().StreamSynchronize(stream);
+  report_.instantiate_ms = milliseconds_since(built);
+}
+
 CUgraphNode GraphRunner::add_node(std::size_t index, const std::vector<CUgraphNode>& after,
-                                  const std::vector<CUgraphEdgeData>& edge_data, CUstream stream) {
+                                  const std::vector<CUgraphEdgeData>& edge_data, CUstream stream,
+                                  const GraphRunner* like) {
   const Work& work = works_[index];
   const NodeScope scope(work.node);
   const auto* library = std::get_if<LibraryWork>(&work.what);
@@ -197,18 +237,23 @@ CUgraphNode GraphRunner::add_node(std::size_t index, const std::vector<CUgraphNo
     CUgraphNodeParams params = node_params(index);
     return graph_.add_node(params, after, edge_data);
   }
-  // The driver clones a child graph when it is added.
+  ++report_.child_graphs;
+  if (like != nullptr) return add_child(like->graph_.child(like->nodes_[index]), after, edge_data);
   const CapturedCall captured = capture_call(*library->call, stream, context_, work.node);
   report_.captured_kernels += captured.kernel_nodes;
-  ++report_.child_graphs;
+  return add_child(captured.graph.get(), after, edge_data);
+}
+
+/// The driver clones a child graph when it is added.
+CUgraphNode GraphRunner::add_child(CUgraph child, const std::vector<CUgraphNode>& after,
+                                   const std::vector<CUgraphEdgeData>& edge_data) {
   CUgraphNodeParams params{};
   params.type = CU_GRAPH_NODE_TYPE_GRAPH;
-  params.graph.graph = captured.graph.get();
+  params.graph.graph = child;
   return graph_.add_node(params, after, edge_data);
 }
 
-void GraphRunner::add_nodes(const std::vector<plan::Edge>& edges, CUstream stream) {
-  edges_ = edges;
+void GraphRunner::add_nodes(CUstream stream, const GraphRunner* like) {
   nodes_.resize(works_.size(), nullptr);
   std::size_t next = 0;
   std::vector<CUgraphNode> after;
@@ -217,14 +262,14 @@ void GraphRunner::add_nodes(const std::vector<plan::Edge>& edges, CUstream strea
     after.clear();
     data.clear();
     bool special = false;
-    for (; next < edges.size() && static_cast<std::size_t>(edges[next].to) == i; ++next) {
-      const auto from = static_cast<std::size_t>(edges[next].from);
+    for (; next < edges_.size() && static_cast<std::size_t>(edges_[next].to) == i; ++next) {
+      const auto from = static_cast<std::size_t>(edges_[next].from);
       if (from >= i) {
         throw Error(Code::kInternal, "an edge of a plan leads backwards", works_[i].node);
       }
       after.push_back(nodes_[from]);
       CUgraphEdgeData d{};
-      if (is_programmatic(works_[from]) && is_programmatic(works_[i])) {
+      if (kind_ == EdgeKind::kProgrammatic && can_be_programmatic(works_, edges_[next])) {
         d.from_port = CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC;
         d.type = CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC;
         special = true;
@@ -234,9 +279,9 @@ void GraphRunner::add_nodes(const std::vector<plan::Edge>& edges, CUstream strea
       ++report_.edges;
     }
     if (!special) data.clear();
-    nodes_[i] = add_node(i, after, data, stream);
+    nodes_[i] = add_node(i, after, data, stream, like);
   }
-  if (next != edges.size()) {
+  if (next != edges_.size()) {
     throw Error(Code::kInternal, "edges of a plan aren't sorted, or lead out of it");
   }
 }
@@ -303,25 +348,31 @@ std::string describe(const Work& work) {
   return "empty";
 }
 
-std::string GraphRunner::text() const {
+}  // namespace
+
+std::size_t count_programmatic(const std::vector<Work>& works,
+                               const std::vector<plan::Edge>& edges) {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      edges, [&works](const plan::Edge& e) { return can_be_programmatic(works, e); }));
+}
+
+std::string graph_text(const std::vector<Work>& works, const std::vector<plan::Edge>& edges,
+                       EdgeKind kind) {
   std::string s;
-  for (std::size_t i = 0; i < works_.size(); ++i) {
-    s += fmt::format("node {} %{}: {}\n", i, works_[i].node, describe(works_[i]));
+  for (std::size_t i = 0; i < works.size(); ++i) {
+    s += fmt::format("node {} %{}: {}\n", i, works[i].node, describe(works[i]));
   }
-  for (const plan::Edge& e : edges_) {
-    const bool programmatic = is_programmatic(works_[static_cast<std::size_t>(e.from)]) &&
-                              is_programmatic(works_[static_cast<std::size_t>(e.to)]);
+  for (const plan::Edge& e : edges) {
+    const bool programmatic = kind == EdgeKind::kProgrammatic && can_be_programmatic(works, e);
     s += fmt::format("edge {} -> {}{}\n", e.from, e.to, programmatic ? " programmatic" : "");
   }
   return s;
 }
 
-}  // namespace
-
 std::unique_ptr<PlanRunner> build_plan_graph(const ContextRef& context, std::vector<Work> works,
                                              const std::vector<plan::Edge>& edges,
-                                             const Ports& ports, CUstream stream) {
-  return std::make_unique<GraphRunner>(context, std::move(works), edges, ports, stream);
+                                             const Ports& ports, CUstream stream, EdgeKind kind) {
+  return std::make_unique<GraphRunner>(context, std::move(works), edges, ports, stream, kind);
 }
 
 }  // namespace monograph::cuda

@@ -46,6 +46,12 @@ struct GraphReport {
   double instantiate_ms = 0;  ///< instantiation and upload
 };
 
+/// What edges between kernels that wait for their predecessors by themselves are.
+enum class EdgeKind : std::uint8_t {
+  kProgrammatic,  ///< the second may start before the first has ended
+  kFull,          ///< as all other edges are
+};
+
 /// Runs a plan's works in an order that keeps its edges. Not thread-safe. `works` are indexed by
 /// launch id and outlive nothing: implementations take them over.
 class PlanRunner {
@@ -64,6 +70,12 @@ class PlanRunner {
   /// Weights lie elsewhere from the next launch on. Library calls can't move: the caller sees to it
   /// that theirs don't. Fails as `launch` does.
   virtual void rebind(const std::vector<CUdeviceptr>& weights) = 0;
+  /// A second graph of the same works over the same memory, with edges of `kind`; library calls'
+  /// nodes are cloned, not captured again. `stream` as for build_plan_graph. Null in stream mode.
+  virtual std::unique_ptr<PlanRunner> with_edges([[maybe_unused]] EdgeKind kind,
+                                                 [[maybe_unused]] CUstream stream) const {
+    return nullptr;
+  }
   virtual const GraphReport& report() const noexcept = 0;
   /// Node parameters rewritten by the last launch or rebinding; for tests and benchmarks.
   virtual std::size_t patched() const noexcept = 0;
@@ -71,14 +83,23 @@ class PlanRunner {
   virtual std::string text() const = 0;
 };
 
-/// Explicit nodes with exactly the plan's edges; programmatic edges where both ends are kernels
-/// that support them; library calls captured on `stream` as child graphs, after the plan has run on
+/// Edges that can be programmatic: both ends are kernels that support them.
+std::size_t count_programmatic(const std::vector<Work>& works,
+                               const std::vector<plan::Edge>& edges);
+
+/// Text of every node and edge of the graph that build_plan_graph makes of these.
+std::string graph_text(const std::vector<Work>& works, const std::vector<plan::Edge>& edges,
+                       EdgeKind kind);
+
+/// Explicit nodes with exactly the plan's edges; those that can be programmatic are of `kind`;
+/// library calls captured on `stream` as child graphs, after the plan has run on
 /// `stream` as often as they want for warming up. Instantiates and uploads. Library calls must not
 /// touch moving addresses (the caller stages those). Nothing else may use the plan's memory
 /// meanwhile, nor `stream`.
 std::unique_ptr<PlanRunner> build_plan_graph(const ContextRef& context, std::vector<Work> works,
                                              const std::vector<plan::Edge>& edges,
-                                             const Ports& ports, CUstream stream);
+                                             const Ports& ports, CUstream stream,
+                                             EdgeKind kind = EdgeKind::kProgrammatic);
 
 /// The same works one after the other on the caller's stream.
 std::unique_ptr<PlanRunner> build_plan_stream(const ContextRef& context, std::vector<Work> works,

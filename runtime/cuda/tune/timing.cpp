@@ -122,18 +122,17 @@ std::unique_ptr<PlanRunner> build_chain(const ContextRef& context, const Alterna
   return build_plan_graph(context, std::move(works), edges, Ports{}, stream);
 }
 
+}  // namespace
+
 double median(std::vector<double> values) {
   std::ranges::sort(values);
   const std::size_t n = values.size();
   return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-/// Errors after which nothing else can be timed either.
 bool is_final(const Error& e) {
   return e.code() == Code::kDevicePoisoned || e.code() == Code::kDeviceUnavailable;
 }
-
-}  // namespace
 
 Stopwatch event_stopwatch(const ContextRef& context) {
   const auto before = std::make_shared<Event>(Event::create(context, Event::Timing::kOn));

@@ -2,6 +2,8 @@
 // that the L2 cache doesn't hold.
 #pragma once
 
+#include <monograph/error.h>
+
 #include <functional>
 #include <span>
 #include <string>
@@ -36,6 +38,12 @@ using Stopwatch = std::function<double(const std::string& name, PlanRunner& grap
                                        const Ports& ports, CUstream stream)>;
 /// By a pair of events around the launch.
 Stopwatch event_stopwatch(const ContextRef& context);
+
+/// Of one value at least.
+double median(std::vector<double> values);
+
+/// Errors after which nothing else can be timed either.
+bool is_final(const Error& e);
 
 struct TimingLimits {
   std::size_t most_nodes = 96;   ///< of one graph

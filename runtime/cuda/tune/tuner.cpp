@@ -26,15 +26,19 @@ std::string describe(const TuningEntry& entry, std::size_t alternatives) {
 
 }  // namespace
 
+std::string key_on(const Context& context, const std::string& problem) {
+  const DeviceInfo& d = context.info();
+  return fmt::format("{}; {} sm_{}{} x{}; driver {}", problem, d.name, d.major, d.minor,
+                     d.multiprocessors, context.driver().version());
+}
+
 Tuner::Tuner(ContextRef context, Settings settings)
     : context_(std::move(context)),
       settings_(std::move(settings)),
       cache_(settings_.on ? settings_.directory : "none") {}
 
 std::string Tuner::full_key(const TuningProblem& problem) const {
-  const DeviceInfo& d = context_->info();
-  return fmt::format("{}; {}; {} sm_{}{} x{}; driver {}", problem.key, problem.maker, d.name,
-                     d.major, d.minor, d.multiprocessors, context_->driver().version());
+  return key_on(*context_, problem.key + "; " + problem.maker);
 }
 
 TuningChoice Tuner::choose(const TuningProblem& problem) {

@@ -30,6 +30,9 @@ struct TuningChoice {
   std::string reason;  ///< for dumps: what was timed, or why nothing was
 };
 
+/// `problem` with the device and the driver that its times depend on.
+std::string key_on(const Context& context, const std::string& problem);
+
 /// Thread-safe; one problem is timed at a time. Choices are remembered by problem, maker, GPU and
 /// driver.
 class Tuner {

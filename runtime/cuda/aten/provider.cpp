@@ -13,6 +13,7 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <fmt/format.h>
 #include <monograph/error.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <map>
@@ -165,7 +166,7 @@ class AtenCall final : public LibraryCall {
 
 class TorchProvider final : public AtenProvider {
  public:
-  std::string name() const override { return "libtorch_cuda"; }
+  std::string name() const override { return "libtorch_cuda " TORCH_VERSION; }
   bool serves(const Driver& driver) const override {
     if (driver.library() != Driver::kDefaultLibrary) return false;
     if (at::detail::getCUDAHooks().hasCUDA()) return true;

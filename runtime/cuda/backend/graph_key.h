@@ -11,7 +11,7 @@ namespace monograph::cuda {
 /// Digest of the program, of each kernel's source and compiler, and of libraries' versions and
 /// ways.
 std::string graph_key(const exec::Planned& planned, const DeviceSession& session,
-                      const std::vector<LaunchInfo>& launches,
+                      const AtenProvider* provider, const std::vector<LaunchInfo>& launches,
                       const std::vector<kernels::Instance>& instances);
 
 }  // namespace monograph::cuda

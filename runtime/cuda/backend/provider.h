@@ -20,7 +20,7 @@ using StorageAddress = std::function<CUdeviceptr(const ir::Value&)>;
 class AtenProvider {
  public:
   virtual ~AtenProvider() = default;
-  virtual std::string name() const = 0;
+  virtual std::string name() const = 0;  ///< with its version: times depend on it
   /// Whether calls on this driver's device can be bound.
   virtual bool serves(const Driver& driver) const = 0;
   /// The node's operator over memory at fixed addresses. Throws Error(kRejectedUnsupportedOp) for

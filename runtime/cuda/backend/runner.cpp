@@ -178,7 +178,9 @@ void CudaRunner::build(const Options& options) {
 }
 
 void CudaRunner::build_graph(Bound bound, const StateKeeper& state, CUstream stream) {
-  const auto key = [this] { return graph_key(planned_, *session_, launches_, instances_); };
+  const auto key = [this] {
+    return graph_key(planned_, *session_, provider_, launches_, instances_);
+  };
   GatedGraph built = session_->gate().build({std::move(bound.works), std::move(bound.edges), ports_,
                                              stream, key, [&state] { state.put_back(); }});
   plan_ = std::move(built.graph);

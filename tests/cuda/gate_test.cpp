@@ -227,6 +227,18 @@ TEST_F(GateTest, TimesNothingWhenOffOrWithoutAChoice) {
   EXPECT_EQ(prepared, 0);
 }
 
+TEST_F(GateTest, RunsToWarmUpFindTheStateToo) {
+  call = std::make_shared<Call>(
+      [this](CUstream s) { cu().MemcpyDtoDAsync(b.get(), a.get(), kBytes, s); }, 2);
+  Gate::Settings off = settings();
+  off.on = false;
+  const GatedGraph built = Gate(context, off).build(problem());
+  EXPECT_EQ(call->enqueued, 3);
+  EXPECT_EQ(prepared, 2);
+  EXPECT_EQ(value(state.get()), kCount + 1) << "two runs have counted";
+  expect_works(*built.graph, true);
+}
+
 TEST_F(GateTest, WhatCannotBeTimedKeepsProgrammaticEdgesAndSaysSoOnce) {
   const auto good = settings().stopwatch;
   const auto fails_after = [&](int rounds, double bad) {

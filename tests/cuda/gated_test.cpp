@@ -115,6 +115,33 @@ TEST_F(Gated, ShipsWhatIsRememberedAndComputesTheSameEitherWay) {
   }
 }
 
+/// A row goes to where a position points, which moves on and comes to its end after one call.
+constexpr const char* kLastRow = R"(graph last {
+  %x : f32[1,4] = placeholder[target=x]
+  %cache : f32[6,4] = get_attr[target=cache, kind=state]
+  %position : i64[1] = get_attr[target=position, kind=state]
+  %index_copy_ : f32[6,4]{alias=%cache} = call_function[target=aten.index_copy_.default, writes=(%cache,)](args = (%cache, 0, %position, %x), kwargs = {})
+  %add_ : i64[1]{alias=%position} = call_function[target=aten.add_.Tensor, writes=(%position,)](args = (%position, 1), kwargs = {alpha: 1})
+  %softmax : f32[6,4] = call_function[target=aten._softmax.default](args = (%index_copy_, -1, False), kwargs = {})
+  %sum : f32[1,4] = call_function[target=aten.sum.dim_IntList](args = (%softmax, [0], True), kwargs = {})
+  return (%softmax, %sum)
+})";
+
+TEST_F(Gated, APositionAtItsEndIsWhereItWasBeforeEveryReplay) {
+  const at::Tensor cached = at::randn({6, 4});
+  const at::Tensor position = at::full({1}, 5, at::kLong);
+  const at::Tensor x = at::randn({1, 4});
+  Executable e = Executable::build(
+      Program::parse(kLastRow, {{"cache", cached, true}, {"position", position, true}}),
+      cuda_options(Setting{GraphMode::kFull, true}));
+  EXPECT_THAT(e.dump("device"), HasSubstr("us a replay")) << "nothing was compared";
+  at::Tensor want = cached.clone();
+  want[5] = x[0];
+  expect_close_on_device(e.replay({x})[0], at::softmax(want, -1), "the last row");
+  EXPECT_TRUE(same_bits(cached, want));
+  EXPECT_EQ(position.item<std::int64_t>(), 6);
+}
+
 TEST_F(Gated, AStreamHasNoEdgesToCompare) {
   const Run r = run({GraphMode::kNone, true});
   EXPECT_THAT(r.device, Not(HasSubstr("us a replay")));

@@ -185,8 +185,8 @@ void CudaRunner::build_graph(Bound bound, const StateKeeper& state, CUstream str
                                              stream, key, [&state] { state.put_back(); }});
   plan_ = std::move(built.graph);
   verdict_ = std::move(built.verdict);
-  // A position that replays have moved on would lead out of its cache.
-  if (!verdict_.empty()) state.put_back();
+  // A position that earlier replays have moved on would lead out of its cache.
+  state.put_back();
 }
 
 void CudaRunner::place_weights(CUstream stream) {

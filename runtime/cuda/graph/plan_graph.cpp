@@ -53,14 +53,15 @@ std::vector<std::pair<Address::Base, std::int32_t>> ports_of(const Work& work) {
 class GraphRunner final : public PlanRunner {
  public:
   GraphRunner(ContextRef context, std::vector<Work> works, const std::vector<plan::Edge>& edges,
-              const Ports& ports, CUstream stream, EdgeKind kind)
+              const Ports& ports, CUstream stream, EdgeKind kind,
+              const std::function<void()>& prepare)
       : context_(std::move(context)),
         works_(std::move(works)),
         ports_(ports),
         edges_(edges),
         kind_(kind) {
     make_blocks();
-    warm_up(stream);
+    warm_up(stream, prepare);
     assemble(stream, nullptr);
   }
   /// The graph of `other` with edges of `kind`.
@@ -102,7 +103,7 @@ class GraphRunner final : public PlanRunner {
   using Users = std::vector<std::vector<std::uint32_t>>;  // works by slot
 
   void make_blocks();
-  void warm_up(CUstream stream);
+  void warm_up(CUstream stream, const std::function<void()>& prepare);
   /// `like`: takes library calls' nodes from there instead of capturing; null: captures.
   void assemble(CUstream stream, const GraphRunner* like);
   void add_nodes(CUstream stream, const GraphRunner* like);
@@ -153,7 +154,7 @@ void GraphRunner::make_blocks() {
 /// Libraries make handles, plans and workspaces at their first calls, which a capture can't hold.
 /// The whole plan runs, so that they see data as they will: memory that nothing has written holds
 /// anything, and an index out of it may lie anywhere.
-void GraphRunner::warm_up(CUstream stream) {
+void GraphRunner::warm_up(CUstream stream, const std::function<void()>& prepare) {
   int runs = 0;
   for (const Work& w : works_) {
     if (const auto* l = std::get_if<LibraryWork>(&w.what)) {
@@ -164,6 +165,7 @@ void GraphRunner::warm_up(CUstream stream) {
   const Driver& driver = context_->driver();
   try {
     for (int r = 0; r < runs; ++r) {
+      if (prepare) prepare();
       for (std::size_t i = 0; i < works_.size(); ++i) {
         enqueue(driver, works_[i], block(i), ports_, stream);
       }
@@ -371,8 +373,10 @@ std::string graph_text(const std::vector<Work>& works, const std::vector<plan::E
 
 std::unique_ptr<PlanRunner> build_plan_graph(const ContextRef& context, std::vector<Work> works,
                                              const std::vector<plan::Edge>& edges,
-                                             const Ports& ports, CUstream stream, EdgeKind kind) {
-  return std::make_unique<GraphRunner>(context, std::move(works), edges, ports, stream, kind);
+                                             const Ports& ports, CUstream stream, EdgeKind kind,
+                                             const std::function<void()>& prepare) {
+  return std::make_unique<GraphRunner>(context, std::move(works), edges, ports, stream, kind,
+                                       prepare);
 }
 
 }  // namespace monograph::cuda

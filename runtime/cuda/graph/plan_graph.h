@@ -95,11 +95,13 @@ std::string graph_text(const std::vector<Work>& works, const std::vector<plan::E
 /// library calls captured on `stream` as child graphs, after the plan has run on
 /// `stream` as often as they want for warming up. Instantiates and uploads. Library calls must not
 /// touch moving addresses (the caller stages those). Nothing else may use the plan's memory
-/// meanwhile, nor `stream`.
+/// meanwhile, nor `stream`. `prepare`, if not empty, enqueues there what each of those runs has to
+/// find, such as declared state.
 std::unique_ptr<PlanRunner> build_plan_graph(const ContextRef& context, std::vector<Work> works,
                                              const std::vector<plan::Edge>& edges,
                                              const Ports& ports, CUstream stream,
-                                             EdgeKind kind = EdgeKind::kProgrammatic);
+                                             EdgeKind kind = EdgeKind::kProgrammatic,
+                                             const std::function<void()>& prepare = {});
 
 /// The same works one after the other on the caller's stream.
 std::unique_ptr<PlanRunner> build_plan_stream(const ContextRef& context, std::vector<Work> works,

@@ -49,7 +49,7 @@ std::string Gate::full_key(const GraphProblem& problem) const {
 GatedGraph Gate::build(GraphProblem problem) {
   const auto make = [&](EdgeKind kind) {
     return build_plan_graph(context_, std::move(problem.works), problem.edges, problem.ports,
-                            problem.stream, kind);
+                            problem.stream, kind, problem.prepare);
   };
   if (!settings_.on || count_programmatic(problem.works, problem.edges) == 0) {
     return {make(EdgeKind::kProgrammatic), ""};

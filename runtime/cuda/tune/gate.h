@@ -20,7 +20,8 @@ struct GraphProblem {
   /// What times depend on beside nodes, edges, the device and its driver: kernels' sources and the
   /// like. Called only if there is something to compare.
   std::function<std::string()> key;
-  /// Enqueues what every replay has to find, such as declared state. Empty: nothing.
+  /// Enqueues what every replay and every run to warm up has to find, such as declared state.
+  /// Empty: nothing.
   std::function<void()> prepare;
 };
 

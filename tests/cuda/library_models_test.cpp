@@ -115,11 +115,11 @@ TEST(LibraryModels, BertLayer) {
   EXPECT_EQ(fused.of("matmul"), 4) << fused.text;
   EXPECT_EQ(fused.of("aten"), 0) << fused.text;
   EXPECT_LE(fused.launches, 7) << fused.text;
-  // In halves, a product of ours takes GELU by erf in.
+  // In halves, a product of ours could take GELU by erf in, but not as fast as two launches.
   const Counts halves = count(ir::parse(replaced(text, "f32[", "f16[")), "encoder.layer.0");
-  EXPECT_EQ(halves.of("matmul"), 3) << halves.text;
+  EXPECT_EQ(halves.of("matmul"), 4) << halves.text;
   EXPECT_EQ(halves.of("aten"), 0) << halves.text;
-  EXPECT_LE(halves.launches, 7) << halves.text;
+  EXPECT_LE(halves.launches, 8) << halves.text;
 }
 
 TEST(LibraryModels, ADecodingStepOfLlamaNeedsNone) {

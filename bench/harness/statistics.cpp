@@ -20,13 +20,13 @@ double quantile(const std::vector<double>& sorted, double share) {
 
 // Largest k such that fewer than k of n fair coins show heads with probability at most `limit`.
 std::size_t rank_of_limit(std::size_t n, double limit) {
-  double term = std::pow(0.5, static_cast<double>(n));
+  double log_term = -std::log(2.0) * static_cast<double>(n);  // 0.5^n itself is 0 from 1,075 on
   double sum = 0;
   std::size_t k = 0;
-  while (k < n && sum + term <= limit) {
-    sum += term;
+  while (k < n && sum + std::exp(log_term) <= limit) {
+    sum += std::exp(log_term);
     ++k;
-    term *= static_cast<double>(n - k + 1) / static_cast<double>(k);
+    log_term += std::log(static_cast<double>(n - k + 1) / static_cast<double>(k));
   }
   return k;
 }

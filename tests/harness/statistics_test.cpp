@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -83,6 +84,21 @@ TEST(Statistics, FewRoundsReportNothing) {
   const std::vector<double> more(9, 200.0), less(9, 100.0);
   EXPECT_EQ(compare_rounds(more, less).verdict, Verdict::kSlower);
   EXPECT_DOUBLE_EQ(compare_rounds(more, less).median, 2);
+}
+
+TEST(Statistics, ManyRoundsHaveNarrowIntervals) {
+  constexpr double kDeviations = 2.807;  // a normal quantile of 1 - 0.0025
+  for (const int n : {400, 1074, 1075, 1900, 20000}) {
+    std::vector<double> series(static_cast<std::size_t>(n));
+    std::iota(series.begin(), series.end(), 1.0);
+    const Interval interval = median_interval(series);
+    const double half = kDeviations * std::sqrt(n) / 2;
+    EXPECT_NEAR(interval.low, n / 2.0 - half, 2) << n;
+    EXPECT_NEAR(interval.high, n / 2.0 + 1 + half, 2) << n;
+  }
+  std::mt19937_64 random(5);
+  const Pair same = draw(1.0, 2000, 0.03, random);
+  EXPECT_EQ(compare_rounds(same.a, same.b).verdict, Verdict::kNoDifference);
 }
 
 TEST(Statistics, SeriesMustBePaired) {

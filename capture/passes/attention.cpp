@@ -228,15 +228,6 @@ class Recognizer {
 
   // --- rewriting ---
 
-  Node* view(const char* op, Node* x, std::vector<Arg> more, TensorType type) {
-    std::vector<Arg> args{Arg(x)};
-    for (Arg& a : more) args.push_back(std::move(a));
-    Node* made = graph_.call(std::string("aten.") + op, std::move(args), {},
-                             ir::Results::tensor(std::move(type), x->storage()));
-    index_.add(*made, position_);
-    return made;
-  }
-
   /// [lead..., M, N], or with the leading dimensions joined to one.
   static bool has_lead(const Node& x, const Sizes& lead) {
     const Sizes& sizes = x.type().sizes;
@@ -264,7 +255,7 @@ class Recognizer {
     }
     type.sizes = sizes;
     type.strides = strides;
-    return view("view.default", x, {Arg::ints(sizes)}, type);
+    return build_.view("aten.view.default", x, {Arg::ints(sizes)}, type);
   }
 
   Node* transposed(Node* x) {
@@ -272,7 +263,7 @@ class Recognizer {
     const std::size_t n = type.sizes.size();
     std::swap(type.sizes[n - 1], type.sizes[n - 2]);
     std::swap(type.strides[n - 1], type.strides[n - 2]);
-    return view("transpose.int", x, {Arg(-2), Arg(-1)}, type);
+    return build_.view("aten.transpose.int", x, {Arg(-2), Arg(-1)}, type);
   }
 
   Node* definer(const Node* x) const {
@@ -294,7 +285,7 @@ class Recognizer {
     const Sizes& s = t.sizes;
     const bool repeats = s[2] > 1 && t.strides[2] == 0;
     if (!repeats || x->type().sizes != Sizes{s[0], s[1] * s[2], s[3], s[4]} ||
-        index_.written_between(wide->storage(), index_.position(*copy), position_)) {
+        index_.written_between(wide->storage(), index_.position(*copy), build_.position())) {
       return nullptr;
     }
     return wide;
@@ -307,7 +298,7 @@ class Recognizer {
     TensorType type = wide->type();
     type.sizes.erase(type.sizes.begin() + 2);
     type.strides.erase(type.strides.begin() + 2);
-    return view("select.int", wide, {Arg(2), Arg(0)}, type);
+    return build_.view("aten.select.int", wide, {Arg(2), Arg(0)}, type);
   }
 
   /// Keys and values that were repeated for an attention that was whole already.
@@ -319,7 +310,7 @@ class Recognizer {
     if (q == nullptr || k == nullptr || v == nullptr ||
         (grouped != nullptr && *grouped == Arg(true)))
       return;
-    position_ = index_.position(*node);
+    build_.move_to(index_.position(*node));
     const Node* const wide_k = repeated(k);
     const Node* const wide_v = repeated(v);
     if (wide_k == nullptr || wide_v == nullptr ||
@@ -350,26 +341,21 @@ class Recognizer {
     const auto type =
         TensorType::contiguous(dtype, condition->type().sizes, condition->type().device);
     Node* zeros =
-        call("aten.zeros.default", {Arg::ints(type.sizes)}, {{"dtype", Arg(dtype)}}, type);
-    return call("aten.masked_fill.Scalar", {Arg(zeros), Arg(condition), Arg(*value)}, {}, type);
-  }
-
-  Node* call(const char* target, std::vector<Arg> args, ir::Kwargs kwargs, const TensorType& type) {
-    Node* made = graph_.call(target, std::move(args), std::move(kwargs), ir::Results::tensor(type));
-    index_.add(*made, position_);
-    return made;
+        build_.call("aten.zeros.default", {Arg::ints(type.sizes)}, {{"dtype", Arg(dtype)}}, type);
+    return build_.call("aten.masked_fill.Scalar", {Arg(zeros), Arg(condition), Arg(*value)}, {},
+                       type);
   }
 
   bool operands_stay(const Match& m) const {
     const std::int32_t from = index_.position(*m.scores);
     for (const Node* operand : inputs_of(*m.scores)) {
-      if (index_.written_between(operand->storage(), from, position_)) return false;
+      if (index_.written_between(operand->storage(), from, build_.position())) return false;
     }
-    return m.mask == nullptr || !index_.written_between(m.mask->storage(), from, position_);
+    return m.mask == nullptr || !index_.written_between(m.mask->storage(), from, build_.position());
   }
 
   void rewrite(const Match& m) {
-    position_ = index_.position(*m.context);
+    build_.move_to(index_.position(*m.context));
     const Sizes& wide = m.softmax->type().sizes;
     if (wide.size() != 4) return;
     const Sizes lead(wide.begin(), wide.end() - 2);
@@ -398,14 +384,14 @@ class Recognizer {
     type = TensorType::contiguous(type.dtype, type.sizes, type.device);
     ir::Kwargs kwargs{{"scale", Arg(m.scale)}};
     if (grouped) kwargs.emplace_back("enable_gqa", Arg(true));
-    Node* attention = call("aten.scaled_dot_product_attention.default",
-                           {Arg(q), Arg(k), Arg(v), mask_of(m), Arg(0.0), Arg(m.causal)},
-                           std::move(kwargs), type);
+    Node* attention = build_.call("aten.scaled_dot_product_attention.default",
+                                  {Arg(q), Arg(k), Arg(v), mask_of(m), Arg(0.0), Arg(m.causal)},
+                                  std::move(kwargs), type);
     copy_origin(*m.context, *attention);
     Node* rows = attention;
     if (type.sizes != m.context->type().sizes) {
-      rows = view("view.default", attention, {Arg::ints(m.context->type().sizes)},
-                  TensorType::contiguous(type.dtype, m.context->type().sizes, type.device));
+      rows = build_.view("aten.view.default", attention, {Arg::ints(m.context->type().sizes)},
+                         TensorType::contiguous(type.dtype, m.context->type().sizes, type.device));
     }
     report_.notes.push_back(fmt::format("%{} = {}: scale {}{}{}", attention->name(), names(m.nodes),
                                         m.scale, grouped ? ", grouped heads" : "",
@@ -417,7 +403,7 @@ class Recognizer {
 
   ir::Graph& graph_;
   ir::StorageIndex index_;
-  std::int32_t position_ = 0;  // of the product that is being replaced
+  CallBuilder build_{graph_, index_};  // where the product that is being replaced is
   PassReport report_;
 };
 

@@ -84,14 +84,8 @@ class Folder {
     return false;
   }
 
-  Node* call(const char* target, std::vector<Arg> args, const TensorType& type) {
-    Node* made = graph_.call(target, std::move(args), {}, ir::Results::tensor(type));
-    index_.add(*made, position_);
-    return made;
-  }
-
   void fold(Node* norm, Node* conv) {
-    position_ = index_.position(*norm);
+    build_.move_to(index_.position(*norm));
     const ir::Graph::InsertionGuard guard(graph_, norm);
     Node* weight = node_arg(*conv, 1);
     const TensorType wide =
@@ -100,26 +94,26 @@ class Folder {
         TensorType::contiguous(wide.dtype, {wide.sizes[0]}, weight->type().device);
     const Node* gamma = node_arg(*norm, 1);
     Node* beta = node_arg(*norm, 2);
-    Node* sum = call("aten.add.Tensor", {norm->args()[4], norm->args()[7]}, vector);
-    Node* scale = call("aten.rsqrt.default", {Arg(sum)}, vector);
+    Node* sum = build_.call("aten.add.Tensor", {norm->args()[4], norm->args()[7]}, {}, vector);
+    Node* scale = build_.call("aten.rsqrt.default", {Arg(sum)}, {}, vector);
     if (gamma != nullptr) {
-      scale = call("aten.mul.Tensor", {norm->args()[1], Arg(scale)}, vector);
+      scale = build_.call("aten.mul.Tensor", {norm->args()[1], Arg(scale)}, {}, vector);
     }
     std::vector<std::int64_t> ones(wide.sizes.size(), 1);
     ones[0] = wide.sizes[0];
     TensorType column = TensorType::contiguous(wide.dtype, ones, wide.device);
-    Node* factors = graph_.call("aten.view.default", {Arg(scale), Arg::ints(ones)}, {},
-                                ir::Results::tensor(column, scale->storage()));
-    index_.add(*factors, position_);
+    Node* factors = build_.view("aten.view.default", scale, {Arg::ints(ones)}, column);
     TensorType like = weight->type();
     like.offset = 0;
-    Node* new_weight =
-        call("aten.mul.Tensor", {Arg(weight), Arg(factors)}, ir::is_dense(like) ? like : wide);
+    Node* new_weight = build_.call("aten.mul.Tensor", {Arg(weight), Arg(factors)}, {},
+                                   ir::is_dense(like) ? like : wide);
     Node* bias = node_arg(*conv, 2);
-    Node* centre = bias != nullptr ? call("aten.sub.Tensor", {Arg(bias), norm->args()[3]}, vector)
-                                   : call("aten.neg.default", {norm->args()[3]}, vector);
-    Node* new_bias = call("aten.mul.Tensor", {Arg(centre), Arg(scale)}, vector);
-    if (beta != nullptr) new_bias = call("aten.add.Tensor", {Arg(new_bias), Arg(beta)}, vector);
+    Node* centre = bias != nullptr
+                       ? build_.call("aten.sub.Tensor", {Arg(bias), norm->args()[3]}, {}, vector)
+                       : build_.call("aten.neg.default", {norm->args()[3]}, {}, vector);
+    Node* new_bias = build_.call("aten.mul.Tensor", {Arg(centre), Arg(scale)}, {}, vector);
+    if (beta != nullptr)
+      new_bias = build_.call("aten.add.Tensor", {Arg(new_bias), Arg(beta)}, {}, vector);
     report_.notes.push_back(fmt::format("{} -> %{}", names({conv, norm}), conv->name()));
     ++report_.changes;
     std::vector<Arg> args = conv->args();
@@ -127,7 +121,7 @@ class Folder {
     args[1] = Arg(new_weight);
     args[2] = Arg(new_bias);
     graph_.move_before(conv, norm);
-    index_.move(*conv, position_);
+    index_.move(*conv, build_.position());
     graph_.set_args(conv, std::move(args), conv->kwargs());
     index_.rehome(graph_, norm->storage(), conv->storage());
     replace_and_erase(graph_, index_, norm, conv);
@@ -135,7 +129,7 @@ class Folder {
 
   ir::Graph& graph_;
   ir::StorageIndex index_;
-  std::int32_t position_ = 0;
+  CallBuilder build_{graph_, index_};
   PassReport report_;
 };
 

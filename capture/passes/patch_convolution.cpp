@@ -103,23 +103,8 @@ class Cutter {
     return at->users().empty() ? nullptr : at;
   }
 
-  Node* view(const char* target, Node* x, const Sizes& arg, TensorType type) {
-    Node* made = graph_.call(target, {Arg(x), Arg::ints(arg)}, {},
-                             ir::Results::tensor(std::move(type), x->storage()));
-    index_.add(*made, position_);
-    return made;
-  }
-  Node* call(const char* target, std::vector<Arg> args, ir::Kwargs kwargs, const Sizes& sizes,
-             const TensorType& like) {
-    Node* made =
-        graph_.call(target, std::move(args), std::move(kwargs),
-                    ir::Results::tensor(TensorType::contiguous(like.dtype, sizes, like.device)));
-    index_.add(*made, position_);
-    return made;
-  }
-
   void cut(Node* conv, Node* rows) {
-    position_ = index_.position(*conv);
+    build_.move_to(index_.position(*conv));
     const ir::Graph::InsertionGuard guard(graph_, conv);
     Node* x = node_arg(*conv, 0);
     Node* weight = node_arg(*conv, 1);
@@ -132,7 +117,7 @@ class Cutter {
     const Sizes split{s[0], s[1], s[2] / high, high, s[3] / wide, wide};
     TensorType type = TensorType::contiguous(in.dtype, split, in.device);
     type.offset = in.offset;
-    Node* blocks = view("aten.view.default", x, split, type);
+    Node* blocks = build_.view("aten.view.default", x, {Arg::ints(split)}, type);
     constexpr std::array<std::size_t, 6> kOrder{0, 2, 4, 1, 3, 5};
     TensorType turned = type;
     Sizes order;
@@ -141,19 +126,22 @@ class Cutter {
       turned.strides[d] = type.strides[kOrder[d]];
       order.push_back(static_cast<std::int64_t>(kOrder[d]));
     }
-    Node* patches = view("aten.permute.default", blocks, order, turned);
-    Node* copy = call("aten.clone.default", {Arg(patches)},
-                      {{"memory_format", Arg(ir::MemoryFormat::kContiguous)}}, turned.sizes, in);
+    Node* patches = build_.view("aten.permute.default", blocks, {Arg::ints(order)}, turned);
+    Node* copy = build_.call("aten.clone.default", {Arg(patches)},
+                             {{"memory_format", Arg(ir::MemoryFormat::kContiguous)}},
+                             TensorType::contiguous(in.dtype, turned.sizes, in.device));
     const Sizes matrix{s[0], split[2] * split[4], patch};
-    Node* flat = view("aten.view.default", copy, matrix,
-                      TensorType::contiguous(in.dtype, matrix, in.device));
+    Node* flat = build_.view("aten.view.default", copy, {Arg::ints(matrix)},
+                             TensorType::contiguous(in.dtype, matrix, in.device));
     const Sizes wide_rows{w.sizes[0], patch};
-    Node* filters = view("aten.view.default", weight, wide_rows,
-                         TensorType::contiguous(w.dtype, wide_rows, w.device));
+    Node* filters = build_.view("aten.view.default", weight, {Arg::ints(wide_rows)},
+                                TensorType::contiguous(w.dtype, wide_rows, w.device));
     std::vector<Arg> args{Arg(flat), Arg(filters)};
     if (node_arg(*conv, 2) != nullptr) args.push_back(conv->args()[2]);
-    Node* linear = call("aten.linear.default", std::move(args), {},
-                        {matrix[0], matrix[1], w.sizes[0]}, conv->type());
+    Node* linear =
+        build_.call("aten.linear.default", std::move(args), {},
+                    TensorType::contiguous(conv->type().dtype, {matrix[0], matrix[1], w.sizes[0]},
+                                           conv->type().device));
     for (Node* made : {blocks, patches, copy, flat, filters, linear}) copy_origin(*conv, *made);
     report_.notes.push_back(
         fmt::format("%{}: {} patches of {} elements", conv->name(), matrix[0] * matrix[1], patch));
@@ -163,7 +151,7 @@ class Cutter {
 
   ir::Graph& graph_;
   ir::StorageIndex index_;
-  std::int32_t position_ = 0;
+  CallBuilder build_{graph_, index_};
   PassReport report_;
 };
 

@@ -1,5 +1,6 @@
 #include "capture/passes/rewrite.h"
 
+#include <utility>
 #include <variant>
 
 namespace monograph::passes {
@@ -60,6 +61,27 @@ std::string names(const std::vector<const ir::Node*>& nodes) {
     joined += "%" + n->name();
   }
   return joined;
+}
+
+ir::Node* CallBuilder::call(std::string target, std::vector<ir::Arg> args, ir::Kwargs kwargs,
+                            ir::TensorType type) {
+  return add(std::move(target), std::move(args), std::move(kwargs),
+             ir::Results::tensor(std::move(type)));
+}
+
+ir::Node* CallBuilder::view(std::string target, ir::Node* x, std::vector<ir::Arg> more,
+                            ir::TensorType type) {
+  more.insert(more.begin(), ir::Arg(x));
+  return add(std::move(target), std::move(more), {},
+             ir::Results::tensor(std::move(type), x->storage()));
+}
+
+ir::Node* CallBuilder::add(std::string target, std::vector<ir::Arg> args, ir::Kwargs kwargs,
+                           ir::Results results) {
+  ir::Node* made =
+      graph_.call(std::move(target), std::move(args), std::move(kwargs), std::move(results));
+  index_.add(*made, position_);
+  return made;
 }
 
 void replace_and_erase(ir::Graph& graph, ir::StorageIndex& index, ir::Node* from, ir::Node* to) {

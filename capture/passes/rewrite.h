@@ -65,6 +65,30 @@ std::vector<ir::Node*> nodes_where(const ir::Graph& graph, Fn&& wanted) {
 /// "%mm + %add" for notes.
 std::string names(const std::vector<const ir::Node*>& nodes);
 
+/// Makes calls at the graph's insertion point and tells the index of them. Holds references.
+class CallBuilder {
+ public:
+  CallBuilder(ir::Graph& graph, ir::StorageIndex& index) : graph_(graph), index_(index) {}
+
+  /// Where the index takes the calls to come to be.
+  void move_to(std::int32_t position) noexcept { position_ = position; }
+  std::int32_t position() const noexcept { return position_; }
+
+  /// A call whose result has memory of its own.
+  ir::Node* call(std::string target, std::vector<ir::Arg> args, ir::Kwargs kwargs,
+                 ir::TensorType type);
+  /// A call whose result is a view of `x`, its first argument, before `more`.
+  ir::Node* view(std::string target, ir::Node* x, std::vector<ir::Arg> more, ir::TensorType type);
+
+ private:
+  ir::Node* add(std::string target, std::vector<ir::Arg> args, ir::Kwargs kwargs,
+                ir::Results results);
+
+  ir::Graph& graph_;
+  ir::StorageIndex& index_;
+  std::int32_t position_ = 0;
+};
+
 /// Every use of `from` becomes a use of `to`, and `from` is erased, in the graph and the index.
 void replace_and_erase(ir::Graph& graph, ir::StorageIndex& index, ir::Node* from, ir::Node* to);
 

@@ -170,25 +170,36 @@ class Finder {
   LinearCall out_;
 };
 
-std::string epilogue_body(const LinearCall& linear, bool wide) {
+/// What comes after the product for `width` neighbouring units, offsets once for all.
+std::string epilogue_body(const LinearCall& linear, int width) {
   const Program& p = linear.epilogue;
+  const bool wide = needs_wide_index(p);
   const Space space = collapse(p, false);
   std::string s = fmt::format("    const {0} i = static_cast<{0}>(m) * {1} + n;\n",
                               wide ? "long long" : "int", linear.units);
   s += offset_lines(space, "i", wide, "o", std::vector<bool>(space.strides.size(), true));
+  for (std::size_t i = 0; width > 1 && i < p.stores.size(); ++i) {
+    s += fmt::format("    mg::Pack<{}, {}> r{};\n", device_type(p.stores[i].operand.dtype), width,
+                     i);
+  }
+  if (width > 1) s += fmt::format("#pragma unroll\n    for (int e = 0; e < {}; ++e) {{\n", width);
+  const auto place = [&](std::size_t operand) {
+    const std::int64_t stride = space.strides[operand].back();
+    return fmt::format("o{}", operand) + (width > 1 ? fmt::format(" + e * {}", stride) : "");
+  };
   for (std::size_t n = 0; n < p.nodes.size(); ++n) {
     const Node& node = p.nodes[n];
     std::string value;
     if (node.kind == Node::Kind::kExternal) {
-      value = fmt::format("acc[{}]", node.part);
+      value = fmt::format("acc{}[{}]", width > 1 ? "[e]" : "", node.part);
       if (linear.bias >= 0) {
-        value += fmt::format(" + mg::convert<float>(in{}[n + {}])", linear.bias,
-                             node.part * linear.units);
+        value += fmt::format(" + mg::convert<float>(in{}[n + {}{}])", linear.bias,
+                             node.part * linear.units, width > 1 ? " + e" : "");
       }
     } else if (node.kind == Node::Kind::kLoad) {
-      const Operand& o = p.loads[static_cast<std::size_t>(node.operand)];
-      value = fmt::format("mg::convert<{}>({}[o{}])", type_text(node.type), pointer(o, false),
-                          node.operand);
+      const auto operand = static_cast<std::size_t>(node.operand);
+      value = fmt::format("mg::convert<{}>({}[{}])", type_text(node.type),
+                          pointer(p.loads[operand], false), place(operand));
     } else {
       std::vector<std::string> names;
       for (const int a : node.args) names.push_back(fmt::format("v{}", a));
@@ -196,12 +207,32 @@ std::string epilogue_body(const LinearCall& linear, bool wide) {
     }
     s += fmt::format("    const {} v{} = {};\n", type_text(node.type), n, value);
   }
+  std::string packs;
   for (std::size_t i = 0; i < p.stores.size(); ++i) {
     const Store& store = p.stores[i];
-    s += fmt::format("    {}[o{}] = mg::convert<{}>(v{});\n", pointer(store.operand, true),
-                     p.loads.size() + i, device_type(store.operand.dtype), store.node);
+    const std::string_view type = device_type(store.operand.dtype);
+    const std::string to = pointer(store.operand, true);
+    const std::size_t o = p.loads.size() + i;
+    s += width > 1 ? fmt::format("    r{}.v[e]", i) : fmt::format("    {}[o{}]", to, o);
+    s += fmt::format(" = mg::convert<{}>(v{});\n", type, store.node);
+    packs += fmt::format("    mg::store_pack<{}, {}>({} + o{}, r{});\n", type, width, to, o, i);
   }
-  return s;
+  return width > 1 ? s + "    }\n" + packs : s;
+}
+
+/// `pair`: the same for units n and n + 1 of a tile, of which the second may not exist.
+std::string epilogue_pair(const LinearCall& linear) {
+  std::string s = fmt::format(
+      "  __device__ __forceinline__ void pair(int m, int n, const float (&acc)[2][{}]) const {{\n",
+      linear.parts);
+  const Space space = collapse(linear.epilogue, false);
+  const bool even = linear.units % 2 == 0 && space.sizes.back() % 2 == 0;
+  if (even && vector_width(linear.epilogue, space, nullptr) > 1) {
+    return s + epilogue_body(linear, 2) + "  }\n";
+  }
+  return s + fmt::format("    (*this)(m, n, acc[0]);\n    if (n + 1 < {}) (*this)(m, n + 1, "
+                         "acc[1]);\n  }}\n",
+                         linear.units);
 }
 
 }  // namespace
@@ -220,7 +251,7 @@ std::string linear_operand(const LinearCall& linear, std::int32_t tensor) {
                      : fmt::format("static_cast<const {}*>(nullptr)", device_type(linear.dtype));
 }
 
-LinearSource linear_source(const Call& call, const LinearCall& linear) {
+LinearSource linear_source(const Call& call, const LinearCall& linear, bool pairs) {
   LinearSource s;
   std::set<std::int32_t> in_epilogue;
   for (const Operand& o : linear.epilogue.loads) in_epilogue.insert(o.tensor);
@@ -253,7 +284,7 @@ LinearSource linear_source(const Call& call, const LinearCall& linear) {
                    "  __device__ __forceinline__ void operator()(int m, int n, const float "
                    "(&acc)[{}]) const {{\n",
                    linear.parts) +
-               epilogue_body(linear, needs_wide_index(linear.epilogue)) + "  }\n};\n";
+               epilogue_body(linear, 1) + "  }\n" + (pairs ? epilogue_pair(linear) : "") + "};\n";
   return s;
 }
 

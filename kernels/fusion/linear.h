@@ -29,14 +29,15 @@ struct LinearCall {
 std::optional<LinearCall> find_linear(const Call& call, std::string* why);
 
 /// Parameters of a kernel for `linear`, and a struct `Epilogue` in source text whose call operator
-/// takes (m, n, values of the parts). `arguments` makes one from the kernel's parameters.
+/// takes (m, n, values of the parts); with `pairs`, also `pair` for units n and n + 1, n even.
+/// `arguments` makes one from the kernel's parameters.
 struct LinearSource {
   std::string epilogue;    ///< definition of the struct
   std::string parameters;  ///< "const mg::bf16* in0, ..."
   std::string arguments;   ///< "Epilogue{in0, ...}"
   std::vector<Param> params;
 };
-LinearSource linear_source(const Call& call, const LinearCall& linear);
+LinearSource linear_source(const Call& call, const LinearCall& linear, bool pairs = false);
 
 /// Why 16 bytes of x, the weight and the norm's can't be read at a time; empty if they can.
 std::string unaligned(const Call& call, const LinearCall& linear);

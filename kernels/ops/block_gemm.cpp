@@ -2,6 +2,9 @@
 // epilogue.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <optional>
+
 #include "kernels/fusion/definitions.h"
 #include "kernels/fusion/linear.h"
 
@@ -12,23 +15,59 @@ using fusion::LinearCall;
 
 constexpr std::int64_t kLeastVectors = 17;
 constexpr std::int64_t kMostVectors = 1024;  // more are a library's, whatever comes after them
-constexpr std::int64_t kDepth = 64;
-constexpr std::int64_t kStages = 4;
-constexpr std::int64_t kThreads = 128;
+constexpr std::int64_t kWarp = 32;
+constexpr std::int64_t kMostStages = 12;          // more than cover memory's latency
+constexpr std::int64_t kMostShared = 200 << 10;   // some is left for what runs beside it
+constexpr std::int64_t kStaticShared = 2 << 10;
 
+/// How a block makes a tile, see block_gemm.cuh.
 struct Tile {
-  std::int64_t rows = 64, columns = 64;
-  std::int64_t blocks(const LinearCall& c) const {
-    return ((c.m + rows - 1) / rows) * ((c.units + columns - 1) / columns);
-  }
+  std::int64_t rows, columns;         // vectors, and units of each part
+  std::int64_t down, across, groups;  // warps
+  std::int64_t depth;                 // columns of a stage
+  std::int64_t threads() const { return down * across * groups * kWarp; }
+};
+constexpr Tile kTiles[] = {
+    {32, 32, 1, 2, 4, 128}, {32, 48, 1, 2, 4, 128}, {32, 96, 1, 2, 4, 128},
+    {64, 32, 2, 1, 4, 128}, {64, 48, 2, 1, 4, 128}, {64, 64, 2, 2, 2, 128},
+    {64, 96, 2, 2, 2, 128},
 };
 
-/// Tiles as large as they may be with one for every multiprocessor.
-Tile choose_tile(const LinearCall& c, const Target& target) {
-  Tile t;
-  if (c.m <= 32) t.rows = 32;
-  if (t.blocks(c) < target.multiprocessors) t.columns = 32;
-  return t;
+struct Plan {
+  Tile tile{};
+  std::int64_t stages = 0, shared = 0;
+  double cost = 0;
+};
+
+std::int64_t up(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
+
+/// The ring that `t` gets: all columns at once if there is room, or three stages at least.
+std::optional<Plan> make_plan(const LinearCall& c, const Tile& t, const Target& target) {
+  const std::int64_t stage = (t.rows + c.parts * t.columns) * t.depth * 2;
+  const std::int64_t sums = t.groups * c.parts * t.rows * (t.columns + 8) * 4;
+  const std::int64_t steps = up(c.k, t.depth);
+  const std::int64_t room = std::min(kMostShared, target.shared_per_block - kStaticShared);
+  Plan p;
+  p.tile = t;
+  p.stages = std::min({steps, room / stage, kMostStages});
+  p.shared = std::max(p.stages * stage, sums);
+  if (p.stages < std::min<std::int64_t>(3, steps) || p.shared > room) return std::nullopt;
+  const std::int64_t blocks = up(c.m, t.rows) * up(c.units, t.columns);
+  const auto waves = static_cast<double>(up(blocks, target.multiprocessors));
+  p.cost = waves * static_cast<double>(t.rows + c.parts * t.columns);
+  return p;
+}
+
+/// Every block waits for the rows of both operands: what the busiest multiprocessor reads decides.
+std::optional<Plan> choose_plan(const LinearCall& c, const Target& target) {
+  std::optional<Plan> best;
+  for (const Tile& t : kTiles) {
+    const auto p = make_plan(c, t, target);
+    if (p && (!best || p->cost < best->cost)) best = p;
+  }
+  return best;
 }
 
 std::string unsuitable(const Call& call, const LinearCall& c) {
@@ -38,16 +77,18 @@ std::string unsuitable(const Call& call, const LinearCall& c) {
   return fusion::unaligned(call, c);
 }
 
-std::string source_text(const Call& call, const LinearCall& c, const Tile& t,
+std::string source_text(const Call& call, const LinearCall& c, const Plan& p,
                         const fusion::LinearSource& s) {
   const bool prefetch = call.inputs[static_cast<std::size_t>(c.weight)].constant;
+  const Tile& t = p.tile;
   std::string text = "#include \"mg/device.cuh\"\n#include \"mg/block_gemm.cuh\"\n\n" + s.epilogue;
-  text += fmt::format("using Shape = mg::BlockShape<{}, {}, {}, {}, {}, {}LL, {}, {}, {}, {}>;\n",
-                      device_type(c.dtype), c.m, c.units, c.parts, c.k, c.stride, t.rows, t.columns,
-                      kStages, prefetch);
+  text += fmt::format("using Tile = mg::BlockTile<{}, {}, {}, {}, {}, {}, {}>;\n", t.rows, t.columns,
+                      t.down, t.across, t.groups, t.depth, p.stages);
+  text += fmt::format("using Shape = mg::BlockShape<{}, {}, {}, {}, {}, {}LL, {}, Tile>;\n",
+                      device_type(c.dtype), c.m, c.units, c.parts, c.k, c.stride, prefetch);
   text +=
       fmt::format("extern \"C\" __global__ void __launch_bounds__({}, 1) mg_block_gemm({}) {{\n",
-                  kThreads, s.parameters);
+                  t.threads(), s.parameters);
   text += "  extern __shared__ __align__(128) unsigned char smem[];\n";
   text += fmt::format("  mg::block_gemm<Shape>(in{}, in{}, smem, {});\n}}\n", c.weight, c.x,
                       s.arguments);
@@ -60,17 +101,18 @@ Match match(const Call& call, const Target& target) {
   if (!c) return Match::no(std::move(why));
   why = unsuitable(call, *c);
   if (!why.empty()) return Match::no(std::move(why));
-  const Tile t = choose_tile(*c, target);
-  const fusion::LinearSource s = fusion::linear_source(call, *c);
+  const auto p = choose_plan(*c, target);
+  if (!p) return Match::no("no tile fits into shared memory");
+  const Tile& t = p->tile;
+  const fusion::LinearSource s = fusion::linear_source(call, *c, true);
   Instance i;
   i.source = "mg_block_gemm.cu";
   i.entry = "mg_block_gemm";
-  i.text = source_text(call, *c, t, s);
-  i.geometry.grid = {static_cast<std::uint32_t>((c->units + t.columns - 1) / t.columns),
-                     static_cast<std::uint32_t>((c->m + t.rows - 1) / t.rows), 1};
-  i.geometry.block = {kThreads, 1, 1};
-  i.geometry.dynamic_shared_bytes =
-      static_cast<std::uint32_t>(kStages * (t.rows + c->parts * t.columns) * kDepth * 2);
+  i.text = source_text(call, *c, *p, s);
+  i.geometry.grid = {static_cast<std::uint32_t>(up(c->units, t.columns)),
+                     static_cast<std::uint32_t>(up(c->m, t.rows)), 1};
+  i.geometry.block = {static_cast<std::uint32_t>(t.threads()), 1, 1};
+  i.geometry.dynamic_shared_bytes = static_cast<std::uint32_t>(p->shared);
   i.geometry.programmatic = true;
   i.params = s.params;
   i.roofline = fusion::linear_roofline(call, *c);

@@ -170,8 +170,9 @@ class Finder {
   LinearCall out_;
 };
 
-/// What comes after the product for `width` neighbouring units, offsets once for all.
-std::string epilogue_body(const LinearCall& linear, int width) {
+/// What comes after the product for `width` neighbouring units, offsets once for all; `packed`
+/// also loads their biases at once.
+std::string epilogue_body(const LinearCall& linear, int width, bool packed = false) {
   const Program& p = linear.epilogue;
   const bool wide = needs_wide_index(p);
   const Space space = collapse(p, false);
@@ -181,6 +182,10 @@ std::string epilogue_body(const LinearCall& linear, int width) {
   for (std::size_t i = 0; width > 1 && i < p.stores.size(); ++i) {
     s += fmt::format("    mg::Pack<{}, {}> r{};\n", device_type(p.stores[i].operand.dtype), width,
                      i);
+  }
+  for (std::int64_t part = 0; packed && part < linear.parts; ++part) {
+    s += fmt::format("    const auto b{0} = mg::load_pack<{1}, {2}>(in{3} + n + {4});\n", part,
+                     device_type(linear.dtype), width, linear.bias, part * linear.units);
   }
   if (width > 1) s += fmt::format("#pragma unroll\n    for (int e = 0; e < {}; ++e) {{\n", width);
   const auto place = [&](std::size_t operand) {
@@ -192,7 +197,9 @@ std::string epilogue_body(const LinearCall& linear, int width) {
     std::string value;
     if (node.kind == Node::Kind::kExternal) {
       value = fmt::format("acc{}[{}]", width > 1 ? "[e]" : "", node.part);
-      if (linear.bias >= 0) {
+      if (linear.bias >= 0 && packed) {
+        value += fmt::format(" + mg::convert<float>(b{}.v[e])", node.part);
+      } else if (linear.bias >= 0) {
         value += fmt::format(" + mg::convert<float>(in{}[n + {}{}])", linear.bias,
                              node.part * linear.units, width > 1 ? " + e" : "");
       }
@@ -221,18 +228,22 @@ std::string epilogue_body(const LinearCall& linear, int width) {
 }
 
 /// `pair`: the same for units n and n + 1 of a tile, of which the second may not exist.
-std::string epilogue_pair(const LinearCall& linear) {
+std::string epilogue_pair(const Call& call, const LinearCall& linear) {
   std::string s = fmt::format(
       "  __device__ __forceinline__ void pair(int m, int n, const float (&acc)[2][{}]) const {{\n",
       linear.parts);
   const Space space = collapse(linear.epilogue, false);
   const bool even = linear.units % 2 == 0 && space.sizes.back() % 2 == 0;
   if (even && vector_width(linear.epilogue, space, nullptr) > 1) {
-    return s + epilogue_body(linear, 2) + "  }\n";
+    const bool packed =
+        linear.bias >= 0 &&
+        call.inputs[static_cast<std::size_t>(linear.bias)].alignment >= 2 * itemsize(linear.dtype);
+    return s + epilogue_body(linear, 2, packed) + "  }\n";
   }
-  return s + fmt::format("    (*this)(m, n, acc[0]);\n    if (n + 1 < {}) (*this)(m, n + 1, "
-                         "acc[1]);\n  }}\n",
-                         linear.units);
+  return s + fmt::format(
+                 "    (*this)(m, n, acc[0]);\n    if (n + 1 < {}) (*this)(m, n + 1, "
+                 "acc[1]);\n  }}\n",
+                 linear.units);
 }
 
 }  // namespace
@@ -284,7 +295,8 @@ LinearSource linear_source(const Call& call, const LinearCall& linear, bool pair
                    "  __device__ __forceinline__ void operator()(int m, int n, const float "
                    "(&acc)[{}]) const {{\n",
                    linear.parts) +
-               epilogue_body(linear, 1) + "  }\n" + (pairs ? epilogue_pair(linear) : "") + "};\n";
+               epilogue_body(linear, 1) + "  }\n" + (pairs ? epilogue_pair(call, linear) : "") +
+               "};\n";
   return s;
 }
 

@@ -50,6 +50,7 @@ Roofline linear_roofline(const Call& call, const LinearCall& linear);
 std::vector<Call> linear_samples(const std::vector<DType>& dtypes,
                                  const std::vector<std::int64_t>& vectors, bool norms);
 std::vector<Call> gemv_samples();
+std::vector<Call> block_samples();
 
 /// Name of an input in the source, or a null pointer of the element type.
 std::string linear_operand(const LinearCall& linear, std::int32_t tensor);

@@ -134,4 +134,22 @@ std::vector<Call> gemv_samples() {
   return calls;
 }
 
+std::vector<Call> block_samples() {
+  const DType f16 = DType::kF16;
+  const DType bf16 = DType::kBF16;
+  std::vector<Call> calls = linear_samples({f16, bf16}, {17, 70}, false);
+  // More stages than the ring has, and on few multiprocessors tiles of every size.
+  calls.push_back(activated(f16, 50, 90, 1160));
+  calls.push_back(plain(bf16, 20, 136, 264, true));
+  calls.push_back(activated(bf16, 61, 136, 264));
+  calls.push_back(activated(f16, 64, 200, 136));
+  calls.push_back(plain(bf16, 50, 264, 392, true));
+  // Also of two parts.
+  calls.push_back(gated_product(bf16, 17, 136, 136, false));
+  calls.push_back(gated_product(f16, 100, 40, 264, false));
+  calls.push_back(gated_product(bf16, 100, 72, 136, false));
+  calls.push_back(gated_product(f16, 100, 100, 136, false));
+  return calls;
+}
+
 }  // namespace monograph::kernels::fusion

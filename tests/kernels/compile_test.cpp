@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <set>
+#include <utility>
 
 #include "kernels/compile/compiler.h"
 #include "kernels/registry.h"
@@ -14,24 +15,36 @@ namespace {
 
 using namespace monograph::kernels;
 
-/// One call for each combination of dtypes among the samples; all samples of kernels whose source
-/// is written by hand, whose specialisations differ in more than that.
+/// What tells a kernel from others: each combination of dtypes among the samples, or, where source
+/// is written by hand, whose specialisations differ in more than that, its text.
+std::string key_of(const Definition& d, const Call& call, const Instance& i) {
+  if (!d.expand && !i.text.empty()) return i.text;
+  std::string key = i.text.empty() ? i.source : "";
+  for (const auto& [name, value] : i.constants) key += name + "=" + value + ";";
+  for (const TensorDesc& t : call.inputs) key += std::string(dtype_name(t.dtype)) + ",";
+  for (const TensorDesc& t : call.outputs) key += std::string(dtype_name(t.dtype)) + ",";
+  return key;
+}
+
+/// Also for few multiprocessors: samples are small, and some kernels choose their tiles by what a
+/// multiprocessor has to do.
 std::vector<Instance> distinct(const Definition& d, const Target& target) {
   std::vector<Instance> out;
   std::set<std::string> seen;
+  Target few = target;
+  few.multiprocessors = 4;
   for (const Call& call : d.samples()) {
-    Match m = d.match(call, target);
-    // Only sm_90 has to do for every sample.
-    if (target.arch != "sm_90" && m.reason.starts_with("needs ")) continue;
-    EXPECT_TRUE(m.instance) << d.name << ": " << m.reason;
-    if (!m.instance) continue;
-    m.instance->kernel = d.name;
-    std::string key = m.instance->text.empty() ? m.instance->source : "";
-    for (const auto& [name, value] : m.instance->constants) key += name + "=" + value + ";";
-    for (const TensorDesc& t : call.inputs) key += std::string(dtype_name(t.dtype)) + ",";
-    for (const TensorDesc& t : call.outputs) key += std::string(dtype_name(t.dtype)) + ",";
-    if (!d.expand && !m.instance->text.empty()) key = m.instance->text;
-    if (seen.insert(key).second) out.push_back(std::move(*m.instance));
+    for (const Target* t : {&target, &std::as_const(few)}) {
+      Match m = d.match(call, *t);
+      // Only sm_90 has to do for every sample.
+      if (target.arch != "sm_90" && m.reason.starts_with("needs ")) continue;
+      EXPECT_TRUE(m.instance || t == &few) << d.name << ": " << m.reason;
+      if (!m.instance) continue;
+      m.instance->kernel = d.name;
+      if (seen.insert(key_of(d, call, *m.instance)).second) {
+        out.push_back(std::move(*m.instance));
+      }
+    }
   }
   return out;
 }

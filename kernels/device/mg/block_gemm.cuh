@@ -21,11 +21,11 @@ namespace mg {
 /// How a tile is made, see kernels/ops/block_gemm.cpp, which chooses.
 template <int ROWS_, int COLUMNS_, int DOWN_, int ACROSS_, int GROUPS_, int DEPTH_, int STAGES_>
 struct BlockTile {
-  static constexpr int ROWS = ROWS_;        // vectors
-  static constexpr int COLUMNS = COLUMNS_;  // units, of each part
+  static constexpr int ROWS = ROWS_;                                      // vectors
+  static constexpr int COLUMNS = COLUMNS_;                                // units, of each part
   static constexpr int DOWN = DOWN_, ACROSS = ACROSS_, GROUPS = GROUPS_;  // warps
   static constexpr int DEPTH = DEPTH_;                                    // columns of a stage
-  static constexpr int STAGES = STAGES_;  // of the ring
+  static constexpr int STAGES = STAGES_;                                  // of the ring
 };
 
 template <class T_, int M_, int UNITS_, int PARTS_, int K_, long long STRIDE_, bool PREFETCH_,
@@ -42,11 +42,9 @@ struct BlockShape : Tile {
   static constexpr int kSteps = (K + DEPTH - 1) / DEPTH;
   // Stages under way: all there are, or the ring but for the stage that is in use.
   static constexpr int kAhead = STAGES >= kSteps ? kSteps : STAGES - 1;
-#ifdef BG_FIRST
-  static constexpr int kFirst = BG_FIRST;
-#else
-  static constexpr int kFirst = PREFETCH ? kAhead : 0;
-#endif
+  // Of which weights come before the programmatic wait: what is asked for first is there first, and
+  // all of them would hold up the vectors of the first products.
+  static constexpr int kFirst = PREFETCH ? (kAhead < 2 ? kAhead : 2) : 0;
   static constexpr int kWeightRows = PARTS * COLUMNS;
   static constexpr int kStageBytes = (ROWS + kWeightRows) * DEPTH * 2;
   static constexpr int kHigh = ROWS / DOWN / 16;       // products of a warp, down
@@ -223,9 +221,6 @@ __device__ __forceinline__ void block_gemm(const typename S::T* weight, const ty
   }
   pdl_launch();
   float acc[S::PARTS][S::kHigh][S::kWide][4] = {};
-#ifdef BG_ROLL
-#pragma unroll 1
-#endif
   for (int step = 0; step < S::kSteps; ++step) {
     copy_async_wait<S::kAhead - 1>();
     __syncthreads();  // this stage is there for all, and all have done with the one before

@@ -103,6 +103,10 @@ BenchResult run_models(BenchArguments& a, const std::string& command) {
   const Device device = select_device(a.device);
   a.settings.options = device.options();
   a.settings.options.passes = a.passes;
+  for (const std::string& option : a.backend_options) {
+    const std::size_t equals = option.find('=');
+    a.settings.options.backend_options[option.substr(0, equals)] = option.substr(equals + 1);
+  }
   if (a.stream) a.settings.options.graph_mode = GraphMode::kNone;
   const bool gpu = device.backend == "cuda" && !device.emulated;
   if (gpu) {
@@ -194,6 +198,10 @@ void define_bench(CLI::App& app, BenchArguments& a) {
   app.add_option("--passes", a.passes,
                  "ours: default, fused, or names with commas (default: what the device wants)")
       ->delimiter(',');
+  app.add_option("--option", a.backend_options, "ours: a back end's NAME=VALUE, e.g. cuda.gate=on")
+      ->check([](const std::string& text) {
+        return text.find('=') == std::string::npos ? "NAME=VALUE expected, not " + text : "";
+      });
   app.add_flag("--stream", a.stream, "ours: launch by launch, no graph");
   a.settings.rounds = 0;
   a.settings.round_ms = 0;

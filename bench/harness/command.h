@@ -18,10 +18,11 @@ struct BenchArguments {
   ModelOptions model;
   BenchSettings settings;
   std::string json, csv, markdown;
-  std::vector<std::string> passes;  ///< of ours; empty: what the device wants
-  bool stream = false;              ///< ours launch by launch
-  double bandwidth = 0;             ///< GB/s
-  int threads = 0;                  ///< of every contender; 0: as many as LibTorch takes
+  std::vector<std::string> passes;           ///< of ours; empty: what the device wants
+  std::vector<std::string> backend_options;  ///< of ours, "NAME=VALUE"
+  bool stream = false;                       ///< ours launch by launch
+  double bandwidth = 0;                      ///< GB/s
+  int threads = 0;                           ///< of every contender; 0: as many as LibTorch takes
 };
 
 /// Options of a run; `arguments` must outlive parsing.

@@ -31,8 +31,11 @@ std::vector<at::Tensor> tensors(const importer::SafetensorsFile& file, const std
   return list;
 }
 
-/// The same values with the strides that PyTorch's tensors had; expanded dimensions stay expanded.
-std::vector<at::Tensor> with_strides(std::vector<at::Tensor> list, const json& strides) {
+/// The same values on `device`, with the strides that PyTorch's tensors had; expanded dimensions
+/// stay expanded.
+std::vector<at::Tensor> with_strides(std::vector<at::Tensor> list, const json& strides,
+                                     const at::Device& device) {
+  for (at::Tensor& t : list) t = t.to(device);
   for (std::size_t i = 0; i < list.size() && i < strides.size(); ++i) {
     const auto wanted = strides[i].get<std::vector<std::int64_t>>();
     if (list[i].strides().vec() == wanted || list[i].numel() == 0) continue;
@@ -113,20 +116,26 @@ std::string judge_set(const std::vector<at::Tensor>& got, const importer::Safete
   return {};
 }
 
-Verdict replay_all(const Program& program, const importer::SafetensorsFile& file,
-                   const json& entry) {
+std::vector<at::Tensor> on_host(std::vector<at::Tensor> list) {
+  for (at::Tensor& t : list) t = t.cpu();
+  return list;
+}
+
+Verdict replay_all(const Program& program, const importer::SafetensorsFile& file, const json& entry,
+                   const at::Device& device) {
   Verdict verdict;
   Executable executable = Executable::build(program);
   verdict.launches = executable.report().launches;
   const auto inputs = [&](const std::string& prefix) {
-    return with_strides(tensors(file, prefix + "in_"), entry["strides"]);
+    return with_strides(tensors(file, prefix + "in_"), entry["strides"], device);
   };
-  const auto first = executable.replay(inputs(""));
+  const auto first = on_host(executable.replay(inputs("")));
   verdict.reason = judge_set(first, file, "", verdict.worst);
   if (verdict.reason.empty() && entry["sets"].get<int>() > 1) {
-    verdict.reason = judge_set(executable.replay(inputs("again.")), file, "again.", verdict.worst);
+    verdict.reason =
+        judge_set(on_host(executable.replay(inputs("again."))), file, "again.", verdict.worst);
   }
-  const auto again = executable.replay(inputs(""));
+  const auto again = on_host(executable.replay(inputs("")));
   for (std::size_t i = 0; i < first.size() && verdict.reason.empty(); ++i) {
     // equal() never holds for NaN; those were compared with eager's above.
     const bool floating = first[i].is_floating_point();
@@ -138,24 +147,24 @@ Verdict replay_all(const Program& program, const importer::SafetensorsFile& file
   return verdict;
 }
 
-Verdict run(const std::string& folder, const json& entry) {
+Verdict run(const std::string& folder, const json& entry, const at::Device& device) {
   const std::string path = folder + "/" + entry["name"].get<std::string>();
   const auto file = importer::SafetensorsFile::open(path + ".safetensors");
-  const auto inputs = with_strides(tensors(file, "in_"), entry["strides"]);
+  const auto inputs = with_strides(tensors(file, "in_"), entry["strides"], device);
   auto outcome = entry.value("script", false)
                      ? Program::import_torchscript(path + ".pt", inputs, Program::Trust::kTrusted)
                      : Program::import_pt2(path + ".pt2", inputs);
   if (const auto* rejection = std::get_if<Rejection>(&outcome)) {
     return {"refused", std::string(code_name(rejection->code)), rejection->reason, 0, 0};
   }
-  return replay_all(std::get<Program>(outcome), file, entry);
+  return replay_all(std::get<Program>(outcome), file, entry, device);
 }
 
 }  // namespace
 
-Verdict judge(const std::string& folder, const json& entry) {
+Verdict judge(const std::string& folder, const json& entry, const at::Device& device) {
   try {
-    return run(folder, entry);
+    return run(folder, entry, device);
   } catch (const Error& error) {
     return {"fail", std::string(code_name(error.code())), error.what(), 0, 0};
   } catch (const c10::Error& error) {

@@ -37,8 +37,8 @@ std::set<std::string> finished(const std::string& report) {
 }
 
 /// The verdict, or a failure where the case expects another.
-Verdict judge_as_expected(const std::string& folder, const json& entry) {
-  Verdict verdict = judge(folder, entry);
+Verdict judge_as_expected(const std::string& folder, const json& entry, const at::Device& device) {
+  Verdict verdict = judge(folder, entry, device);
   const std::string got = verdict.status == "refused" ? verdict.code : verdict.status;
   const std::string wanted = entry.value("expect", got);
   if (verdict.status == "fail" || got == wanted) return verdict;
@@ -47,7 +47,8 @@ Verdict judge_as_expected(const std::string& folder, const json& entry) {
   return verdict;
 }
 
-int run(const std::string& folder, const std::string& report, std::size_t least) {
+int run(const std::string& folder, const std::string& report, std::size_t least,
+        const at::Device& device) {
   std::ifstream manifest(folder + "/manifest.jsonl");
   if (!manifest) {
     std::cerr << folder << "/manifest.jsonl can't be read\n";
@@ -62,7 +63,7 @@ int run(const std::string& folder, const std::string& report, std::size_t least)
     const json entry = json::parse(line);
     if (entry.contains("skip") || done.contains(entry["name"].get<std::string>())) continue;
     out << json{{"begin", entry["name"]}}.dump() << std::endl;
-    const Verdict verdict = judge_as_expected(folder, entry);
+    const Verdict verdict = judge_as_expected(folder, entry, device);
     json result = {{"name", entry["name"]},  {"status", verdict.status},
                    {"code", verdict.code},   {"reason", verdict.reason},
                    {"worst", verdict.worst}, {"launches", verdict.launches}};
@@ -86,10 +87,12 @@ int run(const std::string& folder, const std::string& report, std::size_t least)
 }  // namespace monograph::acceptance
 
 int main(int argc, char** argv) {
-  if (argc != 3 && argc != 4) {
-    std::cerr << "Usage: monograph_acceptance FOLDER REPORT.jsonl [LEAST_NUMBER_OF_CASES]\n";
+  if (argc < 3 || argc > 5) {
+    std::cerr
+        << "Usage: monograph_acceptance FOLDER REPORT.jsonl [LEAST_NUMBER_OF_CASES [DEVICE]]\n";
     return 2;
   }
-  const std::size_t least = argc == 4 ? std::strtoull(argv[3], nullptr, 10) : 0;
-  return monograph::acceptance::run(argv[1], argv[2], least);
+  const std::size_t least = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 0;
+  return monograph::acceptance::run(argv[1], argv[2], least,
+                                    at::Device(argc > 4 ? argv[4] : "cpu"));
 }

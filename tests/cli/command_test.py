@@ -105,6 +105,7 @@ def check_models_that_are_not_there(command, data):
     command.expect(2, "bench", err="name a model")
     command.expect(2, "bench", "mlp", "--passes", "dead_code,nonsense", err=("nonsense", "constant_folding"))
     command.expect(2, "bench", "mlp", "--length", "-3", err="--length")
+    command.expect(2, "bench", "mlp", "--option", "cuda.gate", err=("cuda.gate", "NAME=VALUE"))
     # Refused before anything is measured, which would take until long after the time-out.
     command.expect(1, "bench", "mlp", "--json", "/proc/none.json", "--rounds", "100000", "--seconds", "1000000",
                    "--device", "host", err="/proc/none.json")

@@ -30,6 +30,9 @@ struct TensorDesc {
   /// No launch of the program writes it (parameters, buffers, constants): kernels may read it
   /// before the launches they depend on have finished.
   bool constant = false;
+  /// State that this launch writes and no other of the program: what it doesn't write itself may be
+  /// read before the launches it depends on have finished.
+  bool own = false;
 
   std::int64_t numel() const noexcept;
   std::int64_t nbytes() const noexcept;

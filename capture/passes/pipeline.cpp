@@ -52,14 +52,33 @@ const std::vector<std::string>& fused_pipeline() {
   // Convolutions are turned once their weights are what they will be, which folding then turns.
   // Outputs get storages of their own before fusions take in the copies. Attention and products
   // come first among fusions, since they decide what pointwise work goes where.
-  static const std::vector<std::string> names{
-      "dead_code",        "remove_noops",     "functionalize",         "remove_noops",
-      "outer_products",   "canonical_linear", "common_subexpressions", "attention",
-      "rms_norm",         "fold_batch_norm",  "patch_convolution",     "static_fills",
-      "dead_code",        "pack_linears",     "constant_folding",      "channels_last",
-      "constant_folding", "dead_code",        "materialize_outputs",   "fuse_attention",
-      "fuse_linear",      "fuse_heads",       "fuse_convolution",      "fuse_reductions",
-      "fuse_pointwise",   "dead_code"};
+  static const std::vector<std::string> names{"dead_code",
+                                              "remove_noops",
+                                              "functionalize",
+                                              "remove_noops",
+                                              "outer_products",
+                                              "canonical_linear",
+                                              "common_subexpressions",
+                                              "attention",
+                                              "rms_norm",
+                                              "fold_batch_norm",
+                                              "patch_convolution",
+                                              "static_fills",
+                                              "dead_code",
+                                              "pack_linears",
+                                              "constant_folding",
+                                              "channels_last",
+                                              "constant_folding",
+                                              "dead_code",
+                                              "materialize_outputs",
+                                              "fuse_attention",
+                                              "fuse_cached_attention",
+                                              "fuse_linear",
+                                              "fuse_heads",
+                                              "fuse_convolution",
+                                              "fuse_reductions",
+                                              "fuse_pointwise",
+                                              "dead_code"};
   return names;
 }
 

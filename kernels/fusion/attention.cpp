@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <variant>
 
@@ -26,15 +27,37 @@ bool usable(const TensorDesc& t, DType dtype) {
   return true;
 }
 
-std::string read_operands(const Call& call, const Step& step, Attention& a) {
+/// The input that holds value `v`: itself, or the state that the step wrote whose result it is.
+std::int32_t input_of(const Call& call, const Body& body, std::int32_t v) {
+  const auto inputs = static_cast<std::int32_t>(call.inputs.size());
+  if (v < inputs) return v;
+  const Step& step = body.steps[static_cast<std::size_t>(v - inputs)];
+  return writes_state(step) && step.alias < inputs ? step.alias : -1;
+}
+
+/// Which tensors it looks at.
+std::string read_places(const Call& call, const Body& body, Attention& a) {
+  const Step& step = body.steps[a.steps_before];
   if (step.args.size() < 3) return "operands";
   std::array<std::int32_t*, 3> slots{&a.q, &a.k, &a.v};
   for (std::size_t i = 0; i < 3; ++i) {
     if (!step.args[i].is_tensor()) return "operands";
-    *slots[i] = step.args[i].tensors.front();
-    if (static_cast<std::size_t>(*slots[i]) >= call.inputs.size()) return "a computed operand";
+    *slots[i] = input_of(call, body, step.args[i].tensors.front());
+    if (*slots[i] < 0 && (i > 0 || a.steps_before == 0)) return "a computed operand";
   }
-  const TensorDesc& q = call.inputs[static_cast<std::size_t>(a.q)];
+  return {};
+}
+
+std::string read_operands(const Call& call, const Body& body, Attention& a) {
+  if (std::string why = read_places(call, body, a); !why.empty()) return why;
+  const std::int32_t query = body.steps[a.steps_before].args[0].tensors.front();
+  TensorDesc q = call.inputs[static_cast<std::size_t>(std::max(a.q, 0))];
+  if (a.q < 0) {
+    q = body.steps[static_cast<std::size_t>(query) - call.inputs.size()].output;
+    q.alignment = 16;
+    if (!q.is_contiguous()) return "a computed query that isn't dense";
+    if (q.sizes.size() == 4) q.strides = dense(q.dtype, q.sizes).strides;
+  }
   const TensorDesc& k = call.inputs[static_cast<std::size_t>(a.k)];
   const TensorDesc& v = call.inputs[static_cast<std::size_t>(a.v)];
   a.dtype = q.dtype;
@@ -110,7 +133,7 @@ std::string read_copies(const Call& call, std::int32_t value, Attention& a) {
 /// Where results go: as the operator lays them out, or as the copies after it do.
 std::string read_result(const Call& call, const Body& body, Attention& a) {
   if (call.outputs.size() != 1) return "results";
-  const auto value = static_cast<std::int32_t>(call.inputs.size());
+  const auto value = static_cast<std::int32_t>(call.inputs.size() + a.steps_before);
   if (body.outputs[0] == value) {
     a.out_strides = four(call.outputs[0]);
   } else if (std::string why = read_copies(call, value, a); !why.empty()) {
@@ -135,9 +158,11 @@ bool Attention::same_mask() const noexcept {
 std::string read_attention(const Call& call, Attention& a) {
   const Body own = call.body ? Body{} : body_of(call);
   const Body& body = call.body ? *call.body : own;
-  if (body.steps.empty() || body.steps[0].op != kAttentionOp) return "no attention";
-  std::string why = read_operands(call, body.steps[0], a);
-  if (why.empty()) why = read_options(call, body.steps[0], a);
+  const auto at = std::ranges::find(body.steps, kAttentionOp, &Step::op);
+  if (at == body.steps.end()) return "no attention";
+  a.steps_before = static_cast<std::size_t>(at - body.steps.begin());
+  std::string why = read_operands(call, body, a);
+  if (why.empty()) why = read_options(call, *at, a);
   if (why.empty()) why = read_result(call, body, a);
   return why;
 }

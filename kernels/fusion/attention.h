@@ -1,4 +1,5 @@
-// Recognises attention with the copies and casts of its result that follow, for all kernels of it.
+// Recognises attention with the copies and casts of its result that follow, and with what makes its
+// query and its keys' newest row before it, for all kernels of it.
 #pragma once
 
 #include <array>
@@ -19,6 +20,9 @@ struct Attention {
   using Strides = std::array<std::int64_t, 4>;
 
   std::int32_t q = -1, k = -1, v = -1, mask = -1;  ///< indices into Call::inputs; no mask: -1
+  /// The body's steps before it. If there are some they may compute the query (q is -1 then, and
+  /// its elements lie dense) and write rows of k and v.
+  std::size_t steps_before = 0;
   std::int64_t batch = 1, heads = 1, group = 1, rows = 1, keys = 1, size = 1;
   Strides q_strides{}, k_strides{}, v_strides{}, mask_strides{};
   Strides out_strides{};  ///< of the call's result, where the copies put each element

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "kernels/fusion/pointwise.h"
+#include "kernels/fusion/rotary_samples.h"
 #include "kernels/fusion/rows.h"
 
 namespace monograph::kernels::fusion {
@@ -50,100 +51,11 @@ Call gated(DType dtype) {
   return c;
 }
 
-/// Rotary embedding of queries and keys of one position, with or without a norm before; keys go to
-/// row `position` of a cache, and so do values where there is a norm.
-class Rotary {
- public:
-  Rotary(DType dtype, bool normed) : normed_(normed) {
-    call_.op = "fusion";
-    const TensorDesc cache = dense(dtype, {1, 2, 12, kSize});
-    const TensorDesc angles = dense(dtype, {1, 1, 1, kSize});
-    call_.inputs = {
-        dense(dtype, {1, 4, 1, kSize}), dense(dtype, {1, 2, 1, kSize}), angles, angles, cache,
-        dense(DType::kI64, {1})};
-    if (normed) {
-      call_.inputs.push_back(dense(dtype, {kSize}));
-      call_.inputs.push_back(dense(dtype, {1, 2, 1, kSize}));
-      call_.inputs.push_back(cache);
-    }
-    const auto count = static_cast<std::int32_t>(call_.inputs.size());
-    for (std::int32_t i = 0; i < count; ++i) call_.args.push_back(tensor_argument(i));
-    next_ = count;
-  }
-
-  Call make() {
-    call_.outputs = {call_.inputs[0]};
-    body_.outputs = {turned(0)};
-    write(4, turned(1));
-    if (normed_) write(8, 7);
-    call_.body = std::make_shared<Body>(std::move(body_));
-    return std::move(call_);
-  }
-
- private:
-  static constexpr std::int64_t kSize = 16;
-
-  std::int32_t add(Step s) {
-    body_.steps.push_back(std::move(s));
-    return next_++;
-  }
-
-  std::int32_t half(std::int32_t x, TensorDesc desc, std::int64_t from) {
-    desc.sizes[3] = kSize / 2;
-    return add({"aten.slice.Tensor",
-                {tensor_argument(x), number_argument(std::int64_t{-1}), number_argument(from)},
-                {},
-                desc,
-                x,
-                from});
-  }
-
-  std::int32_t turned(std::int32_t x) {
-    const TensorDesc whole = call_.inputs[static_cast<std::size_t>(x)];
-    if (normed_) {
-      x = add({"aten.rms_norm.default",
-               {tensor_argument(x), number_argument(std::vector<std::int64_t>{kSize}),
-                tensor_argument(6), number_argument(1e-6)},
-               {},
-               whole});
-    }
-    TensorDesc fresh = whole;
-    fresh.sizes[3] = kSize / 2;
-    const auto high = half(x, whole, kSize / 2);
-    const auto low = half(x, whole, 0);
-    const auto neg =
-        add({"aten.neg.default", {tensor_argument(high)}, {}, dense(whole.dtype, fresh.sizes)});
-    const auto other = add({"aten.cat.default",
-                            {{{neg, low}, true, {}}, number_argument(std::int64_t{-1})},
-                            {},
-                            whole});
-    const auto a = add({"aten.mul.Tensor", {tensor_argument(x), tensor_argument(2)}, {}, whole});
-    const auto b =
-        add({"aten.mul.Tensor", {tensor_argument(other), tensor_argument(3)}, {}, whole});
-    return add({"aten.add.Tensor", {tensor_argument(a), tensor_argument(b)}, {}, whole});
-  }
-
-  void write(std::int32_t cache, std::int32_t rows) {
-    add({"aten.index_copy_.default",
-         {tensor_argument(cache), number_argument(std::int64_t{2}), tensor_argument(5),
-          tensor_argument(rows)},
-         {},
-         call_.inputs[static_cast<std::size_t>(cache)],
-         cache,
-         0});
-  }
-
-  bool normed_;
-  Call call_;
-  Body body_;
-  std::int32_t next_ = 0;
-};
-
 std::vector<Call> pointwise_samples() {
   std::vector<Call> calls;
   for (const DType d : {DType::kF32, DType::kF16, DType::kBF16}) {
     calls.push_back(gated(d));
-    calls.push_back(Rotary(d, false).make());
+    calls.push_back(rotary_call(d, {}, false));
   }
   return calls;
 }
@@ -173,7 +85,7 @@ std::vector<Call> row_fusion_samples() {
   for (const DType d : {DType::kF32, DType::kF16, DType::kBF16}) {
     calls.push_back(residual_norm(d));
     calls.push_back(looked_up(d));
-    calls.push_back(Rotary(d, true).make());
+    calls.push_back(rotary_call(d, {}, true));
   }
   return calls;
 }

@@ -65,6 +65,40 @@ void split_rows(const Program& program, const Target& target, std::int64_t vecto
 
 }  // namespace
 
+bool reduces(const Program& program) {
+  return std::ranges::any_of(program.reduced, [](bool r) { return r; }) ||
+         std::ranges::any_of(program.nodes,
+                             [](const Node& n) { return n.kind == Node::Kind::kReduce; });
+}
+
+std::string not_by_rows(const Program& program) {
+  for (const Operand* o : operands_of(program)) {
+    for (const Gather& g : o->gathers) {
+      const Node& position = program.nodes[static_cast<std::size_t>(g.node)];
+      if (!position.row || position.level > 0) return "a lookup along a row";
+    }
+  }
+  return {};
+}
+
+bool make_rows(Program& program, std::int64_t elements) {
+  std::size_t first = program.axes.size();
+  for (std::int64_t n = 1; n < elements && first > 0;) n *= program.axes[--first];
+  std::int64_t product = 1;
+  for (std::size_t a = first; a < program.axes.size(); ++a) {
+    program.reduced[a] = true;
+    product *= program.axes[a];
+  }
+  for (Node& n : program.nodes) {
+    n.row = true;
+    for (const int a : n.args) n.row = n.row && program.nodes[static_cast<std::size_t>(a)].row;
+    if (n.kind != Node::Kind::kLoad) continue;
+    const auto& strides = program.loads[static_cast<std::size_t>(n.operand)].strides;
+    for (std::size_t a = first; a < strides.size(); ++a) n.row = n.row && strides[a] == 0;
+  }
+  return product == elements;
+}
+
 RowPlan make_row_plan(const Program& program, const Target& target) {
   RowPlan p;
   p.rows = collapse(program, false);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "kernels/fusion/source.h"
 
@@ -21,6 +22,13 @@ struct RowPlan {
   bool wide = false;
   std::int64_t block() const { return threads * rows_per_block; }
 };
+
+bool reduces(const Program& program);
+/// Why `program` can't be done row by row; empty if it can.
+std::string not_by_rows(const Program& program);
+/// Makes rows of `elements` of what has rows but doesn't reduce: of its innermost axes. False if
+/// they don't come to that.
+bool make_rows(Program& program, std::int64_t elements);
 
 /// Threads share a row; where neighbours in memory belong to different rows, lanes take rows; where
 /// rows are too few to fill the device, blocks share them.

@@ -23,15 +23,12 @@ class Writer {
   /// What each thread does, from block `first_block` on.
   std::string body(std::int64_t first_block) {
     first_block_ = first_block;
-    row_start();
-    row_nodes(0);
-    if (plan_.cached) fill_cache();
-    for (int level = 1; level <= levels_; ++level) {
-      reduce(level);
-      row_nodes(level);
-    }
-    finish();
-    return std::move(text_);
+    return body();
+  }
+  /// What some warps of a block do.
+  std::string body(const SomeRows& rows) {
+    some_ = &rows;
+    return body();
   }
 
   /// Parameters for what blocks that share a row tell each other.
@@ -51,6 +48,18 @@ class Writer {
     text_ += fmt::format(format, std::forward<A>(args)...) + "\n";
   }
 
+  std::string body() {
+    row_start();
+    row_nodes(0);
+    if (plan_.cached) fill_cache();
+    for (int level = 1; level <= levels_; ++level) {
+      reduce(level);
+      row_nodes(level);
+    }
+    finish();
+    return std::move(text_);
+  }
+
   const char* index_type() const { return plan_.wide ? "long long" : "int"; }
 
   bool in_column(std::size_t operand) const {
@@ -65,6 +74,7 @@ class Writer {
 
   void row_start() {
     const char* type = index_type();
+    if (some_) return some_start();
     const std::string block =
         first_block_ == 0 ? "blockIdx.x" : fmt::format("(blockIdx.x - {}u)", first_block_);
     if (plan_.by_column) {
@@ -80,6 +90,21 @@ class Writer {
     // Threads beyond the last row work on it too, because reductions need every thread.
     line("  const bool live = row < {};\n  if (!live) row = {};", plan_.rows.elements(),
          plan_.rows.elements() - 1);
+    row_offsets();
+  }
+
+  void some_start() {
+    const char* type = index_type();
+    line("  const int t = static_cast<int>(threadIdx.x) % {};", plan_.threads);
+    line("  const int some = (static_cast<int>(threadIdx.x) - {}) / {};", some_->first_warp * 32,
+         plan_.threads);
+    line("  const bool live = some < {};", some_->count);
+    line("  const {0} row = static_cast<{0}>({1}) + (live ? some : {2});", type, some_->first,
+         some_->count - 1);
+    row_offsets();
+  }
+
+  void row_offsets() {
     text_ += offset_lines(plan_.rows, "row", plan_.wide, "o",
                           std::vector<bool>(plan_.rows.strides.size(), true));
   }
@@ -361,6 +386,7 @@ class Writer {
   const Program& program_;
   const RowPlan& plan_;
   std::int64_t first_block_ = 0;
+  const SomeRows* some_ = nullptr;  // if not all
   int levels_ = 0;
   std::string text_;
 };
@@ -371,6 +397,10 @@ RowText write_rows(const Program& program, const RowPlan& plan, std::int64_t fir
   Writer writer(program, plan);
   std::string parameters = writer.split_parameters();
   return {writer.body(first_block), std::move(parameters)};
+}
+
+std::string write_rows(const Program& program, const RowPlan& plan, const SomeRows& rows) {
+  return Writer(program, plan).body(rows);
 }
 
 }  // namespace monograph::kernels::fusion

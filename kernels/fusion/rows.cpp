@@ -29,23 +29,6 @@ void add_shares(const Program& program, const RowPlan& plan, Instance& i) {
   i.geometry.grid[1] = static_cast<std::uint32_t>(plan.splits);
 }
 
-/// Why `program` can't be done row by row; empty if it can.
-std::string unsuitable(const Program& program) {
-  for (const Operand* o : operands_of(program)) {
-    for (const Gather& g : o->gathers) {
-      const Node& position = program.nodes[static_cast<std::size_t>(g.node)];
-      if (!position.row || position.level > 0) return "a lookup along a row";
-    }
-  }
-  return {};
-}
-
-bool reduces(const Program& program) {
-  return std::ranges::any_of(program.reduced, [](bool r) { return r; }) ||
-         std::ranges::any_of(program.nodes,
-                             [](const Node& n) { return n.kind == Node::Kind::kReduce; });
-}
-
 std::string source(const Signature& signature, const std::string& more, std::int64_t threads,
                    const std::string& entry, const std::string& body) {
   return fmt::format(
@@ -59,17 +42,6 @@ std::int64_t blocks_of(const RowPlan& plan) {
   return (plan.rows.elements() + plan.rows_per_block - 1) / plan.rows_per_block;
 }
 
-/// What a program has per row that doesn't reduce: its innermost axis makes rows.
-void make_rows(Program& program) {
-  program.reduced.back() = true;
-  for (Node& n : program.nodes) {
-    n.row = true;
-    for (const int a : n.args) n.row = n.row && program.nodes[static_cast<std::size_t>(a)].row;
-    if (n.kind != Node::Kind::kLoad) continue;
-    n.row = n.row && program.loads[static_cast<std::size_t>(n.operand)].strides.back() == 0;
-  }
-}
-
 /// Programs side by side, each with blocks of its own: normalised queries and
 /// keys with what is written of them to a cache.
 Match side_by_side(const Call& call, const Target& target, const std::string& entry) {
@@ -81,8 +53,8 @@ Match side_by_side(const Call& call, const Target& target, const std::string& en
   Instance i;
   for (Program& program : segments.programs) {
     if (!reduces(program) && program.axes.empty()) return Match::no("a single element");
-    if (!reduces(program)) make_rows(program);
-    std::string why = unsuitable(program);
+    if (!reduces(program)) (void)make_rows(program, program.axes.back());
+    std::string why = not_by_rows(program);
     if (!why.empty()) return Match::no(std::move(why));
     RowPlan plan = make_row_plan(program, target);
     if (plan.by_column || plan.splits > 1 || plan.threads > kRowBlock) {
@@ -121,7 +93,7 @@ Match rows_instance(const Call& call, const Target& target, const std::string& e
   if (!built.program) return Match::no(std::move(built.reason));
   const Program& program = *built.program;
   if (!reduces(program)) return Match::no("it doesn't reduce");
-  std::string why = unsuitable(program);
+  std::string why = not_by_rows(program);
   if (!why.empty()) return Match::no(std::move(why));
   const RowPlan plan = make_row_plan(program, target);
   const Signature sig = signature({program}, call);

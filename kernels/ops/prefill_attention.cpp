@@ -98,6 +98,7 @@ std::string source_text(const Call& call, const Attention& a, const Shares& shar
 std::string unsuitable(const Attention& a) {
   if (!is_half(a.dtype)) return "dtype " + std::string(dtype_name(a.dtype));
   const std::int64_t rows = a.group * a.rows;
+  if (a.steps_before > 0) return "steps before attention";
   if (a.size % 16 != 0 || a.size > kMostSize) return fmt::format("heads of {} elements", a.size);
   if (rows < kRows || a.rows > kMostRows) return fmt::format("{} queries", a.rows);
   if (rows < kFewRows && a.keys > kManyKeys) {

@@ -1,5 +1,6 @@
 // Times whole decoding steps on a real GPU, from graph text through passes, plan and CUDA graph,
-// with drawn weights and without LibTorch. Usage: decode_timing [--launches] MODEL[:BATCH]...
+// with drawn weights and without LibTorch.
+// Usage: decode_timing [--launches] [--text] [--without=PASS]... MODEL[:BATCH]...
 #include <fmt/format.h>
 #include <monograph/error.h>
 
@@ -57,7 +58,9 @@ std::unique_ptr<Prepared> prepare(const Decoder& d, const kernels::Target& targe
   p->graph = ir::parse(d.layers > 0 ? decoder_text(d) : file_text(d.name));
   TypesOnly folder;
   passes::PassContext context{&folder};
-  passes::run_passes(p->graph, passes::fused_pipeline(), context);
+  std::vector<std::string> names = passes::fused_pipeline();
+  std::erase_if(names, [&](const auto& n) { return std::ranges::count(d.without, n) > 0; });
+  passes::run_passes(p->graph, names, context);
   const auto match = [&](const ir::Node& node, kernels::Match* out) {
     std::string why;
     auto call = cuda::to_kernel_call(node, &why);
@@ -289,7 +292,7 @@ class Step {
     k.grid = instance.geometry.grid;
     k.block = instance.geometry.block;
     k.dynamic_shared_bytes = instance.geometry.dynamic_shared_bytes;
-    if (k.dynamic_shared_bytes > 48u << 10) k.kernel.allow_dynamic_shared(k.dynamic_shared_bytes);
+    if (k.dynamic_shared_bytes > 0) k.kernel.allow_dynamic_shared(k.dynamic_shared_bytes);
     k.programmatic = instance.geometry.programmatic && std::getenv("PLAIN_EDGES") == nullptr;
     CUdeviceptr state = 0;
     if (instance.state_bytes > 0) {
@@ -353,12 +356,16 @@ int run(int argc, char** argv) {
   Rig rig;
   bool each = false;
   bool text = false;
+  std::vector<std::string> without;
+  constexpr std::string_view kWithout = "--without=";
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
+    if (arg.starts_with(kWithout)) without.push_back(arg.substr(kWithout.size()));
     if (arg == "--launches") each = true;
     if (arg == "--text") text = true;
     if (arg.starts_with("--")) continue;
-    const Decoder d = read(arg);
+    Decoder d = read(arg);
+    d.without = without;
     Step step(rig, d);
     step.report();
     step.results();

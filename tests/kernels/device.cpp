@@ -124,7 +124,7 @@ class Run {
     const Compiled compiled = chosen.compile(instance_, test_target().arch);
     const Library library = Library::load(context(), compiled.image);
     Kernel kernel = library.kernel(compiled.entry);
-    if (instance_.geometry.dynamic_shared_bytes > 48u << 10) {
+    if (instance_.geometry.dynamic_shared_bytes > 0) {
       kernel.allow_dynamic_shared(instance_.geometry.dynamic_shared_bytes);
     }
     if (state_) {

@@ -151,6 +151,9 @@ class Interpreter {
       for (Real& x : v.at) {
         if (!exact && !(whole && !(std::fabs(x) < 0x1p31L))) x = stored(x, v.dtype);
       }
+      // Whoever reads the state later sees what was written.
+      if (monograph::kernels::fusion::writes_state(s))
+        values_[static_cast<std::size_t>(s.alias)] = v;
       values_.push_back(std::move(v));
     }
     std::vector<Values> out;

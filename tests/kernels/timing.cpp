@@ -112,7 +112,7 @@ struct Timing {
     const Compiled compiled = compiler.compile(instance, target.arch);
     const Library library = Library::load(context, compiled.image);
     Kernel kernel = library.kernel(compiled.entry);
-    if (instance.geometry.dynamic_shared_bytes > 48u << 10) {
+    if (instance.geometry.dynamic_shared_bytes > 0) {
       kernel.allow_dynamic_shared(instance.geometry.dynamic_shared_bytes);
     }
     Chain c = chain(instance, call);

@@ -9,6 +9,7 @@ namespace {
 
 const std::vector<std::string> kLinear{"fuse_linear"};
 const std::vector<std::string> kHeads{"fuse_heads"};
+const std::vector<std::string> kCached{"fuse_cached_attention"};
 const std::vector<std::string> kReductions{"fuse_reductions"};
 const std::vector<std::string> kPointwise{"fuse_pointwise"};
 
@@ -325,6 +326,72 @@ TEST(FuseHeads, NotIfAnybodyElseWantsTheNorm) {
     %z : f32[1,1,1,4] = call_function[target=aten.opaque_read.default](args = (%nk,), kwargs = {})
     %u : f32[1,1,6,4]{alias=%kc} = call_function[target=aten.index_copy_.default, writes=(%kc,)](args = (%kc, 2, %at, %z), kwargs = {})
 )")));
+}
+
+TEST(FuseCachedAttention, TakesInItsQueryAndTheNewestRows) {
+  EXPECT_TRUE(transforms(kCached, heads(R"(
+    // CHECK: [target=fusion.rms_norm_
+    // CHECK-SAME: writes=(%kc, %vc)]
+    // CHECK-NOT: call_function[target=aten
+    // CHECK: return
+    // CHECK: subgraph
+    // CHECK: index_copy_.default, writes=(%in_
+    // CHECK: index_copy_.default, writes=(%in_
+    // CHECK: aten.scaled_dot_product_attention.default
+)",
+                                        "")));
+}
+
+TEST(FuseCachedAttention, LeavesWhatOthersReadOutside) {
+  EXPECT_TRUE(transforms(kCached, heads(R"(
+    // CHECK: [target=aten.rms_norm.default](args = (%k, [4], %w, 1e-06)
+    // CHECK-NOT: rms_norm.default](args = (%q
+    // CHECK: [target=fusion.
+    // CHECK-SAME: writes=(%kc, %vc)]
+    // CHECK: return
+)",
+                                        R"(
+    %z : f32[1,1,1,4] = call_function[target=aten.opaque_read.default](args = (%nk,), kwargs = {})
+    %u : f32[1,1,6,4]{alias=%kc} = call_function[target=aten.index_copy_.default, writes=(%kc,)](args = (%kc, 2, %at, %z), kwargs = {})
+)")));
+}
+
+/// Attention of `queries` over caches, or the first `keys` rows of them, after a write of `rows`.
+std::string cached(const std::string& rows, const std::string& keys, const std::string& queries) {
+  std::string text = R"(graph g {
+    %q : f32[1,2,Q,4] = placeholder[target=q]
+    %r : f32[1,1,R,4] = placeholder[target=r]
+    %at : i64[R] = placeholder[target=at]
+    %kc : f32[1,1,6,4] = get_attr[target=kc, kind=state]
+    %vc : f32[1,1,6,4] = get_attr[target=vc, kind=state]
+    %kw : f32[1,1,6,4]{alias=%kc} = call_function[target=aten.index_copy_.default, writes=(%kc,)](args = (%kc, 2, %at, %r), kwargs = {})
+    %vw : f32[1,1,6,4]{alias=%vc} = call_function[target=aten.index_copy_.default, writes=(%vc,)](args = (%vc, 2, %at, %r), kwargs = {})
+)";
+  if (keys != "6") {
+    text +=
+        R"(    %ks : f32[1,1,K,4]{strides=[24,24,4,1], alias=%kc} = call_function[target=aten.slice.Tensor](args = (%kw, 2, 0, K), kwargs = {})
+    %vs : f32[1,1,K,4]{strides=[24,24,4,1], alias=%vc} = call_function[target=aten.slice.Tensor](args = (%vw, 2, 0, K), kwargs = {})
+)";
+  }
+  text +=
+      "    %o : f32[1,2,Q,4] = call_function[target=aten.scaled_dot_product_attention.default]("
+      "args = (%q, " +
+      std::string(keys == "6" ? "%kw, %vw" : "%ks, %vs") +
+      "), kwargs = {enable_gqa: True})\n    return (%o,)\n  }";
+  for (const auto& [name, size] : {std::pair{"Q", queries}, {"R", rows}, {"K", keys}}) {
+    for (std::size_t at = 0; (at = text.find(name, at)) != std::string::npos;) {
+      text.replace(at, 1, size);
+    }
+  }
+  return text;
+}
+
+TEST(FuseCachedAttention, OnlyForOneQueryAndOneRowOfWholeCaches) {
+  EXPECT_FALSE(unchanged(kCached, cached("1", "6", "1")));
+  EXPECT_FALSE(unchanged(kCached, cached("1", "06", "1")));  // by a view of all of it
+  EXPECT_TRUE(unchanged(kCached, cached("1", "5", "1")));
+  EXPECT_TRUE(unchanged(kCached, cached("2", "6", "1")));
+  EXPECT_TRUE(unchanged(kCached, cached("1", "6", "3")));
 }
 
 }  // namespace

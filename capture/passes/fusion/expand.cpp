@@ -36,7 +36,8 @@ std::vector<Nodes> components(const Nodes& members) {
       const std::size_t joined = part[from->second];
       std::replace(part.begin(), part.begin() + static_cast<std::ptrdiff_t>(i) + 1, old, joined);
     }
-    if (members[i]->writes().empty()) made[members[i]->storage()] = i;
+    // State flows, too, from who writes it to who reads it afterwards.
+    made[members[i]->storage()] = i;
   }
   std::vector<Nodes> out;
   std::map<std::size_t, std::size_t> index;

@@ -207,19 +207,25 @@ class Followers {
   std::set<StorageId> late_;            // made or written by followers
 };
 
-/// What the fusion writes, one operator writes and no other touches: inside there is no order.
+/// What the fusion writes, one operator writes and no other touches, since there is no order
+/// inside; but attention may read it afterwards, whose kernel sees to that.
 bool writes_are_apart(const Draft& draft, const std::vector<Node*>& members) {
   for (const Node* w : draft.writes) {
     const auto shares = [w](const Arg& a) {
       return a.node() != w && a.node()->storage() == w->storage();
     };
     if (std::any_of(draft.args.begin(), draft.args.end(), shares)) return false;
-    const auto touches = [w](const Node* m) {
+    int writers = 0;
+    for (const Node* m : members) {
       const std::vector<Node*> inputs = inputs_of(*m);
-      return std::any_of(inputs.begin(), inputs.end(),
-                         [w](const Node* n) { return n->storage() == w->storage(); });
-    };
-    if (std::count_if(members.begin(), members.end(), touches) != 1) return false;
+      const auto touched = [w](const Node* n) { return n->storage() == w->storage(); };
+      if (std::none_of(inputs.begin(), inputs.end(), touched)) continue;
+      if (!m->writes().empty()) {
+        if (++writers > 1) return false;
+      } else if (writers == 0 || !m->is_call("aten.scaled_dot_product_attention.default")) {
+        return false;
+      }
+    }
   }
   return true;
 }

@@ -4,41 +4,9 @@
 // theirs into its shared memory, or by the last block to finish.
 #pragma once
 
-#include "mg/attention_operands.cuh"
+#include "mg/attention_tensor.cuh"
 
 namespace mg {
-
-template <class T_, class Out_, class Mask_, int D_, int ROWS_, int GROUP_, int HEADS_, int L_,
-          int S_, int SPLITS_, bool CLUSTER_, int WARPS_, int UNROLL_, bool CAUSAL_, bool MASKED_,
-          bool SAME_>
-struct AttentionShape {
-  using T = T_;
-  using Out = Out_;
-  using Mask = Mask_;
-  static constexpr int D = D_;
-  static constexpr int ROWS = ROWS_;    // query rows of a block
-  static constexpr int GROUP = GROUP_;  // query heads that share keys
-  static constexpr int HEADS = HEADS_;  // of keys
-  static constexpr int L = L_, S = S_;
-  static constexpr int SPLITS = SPLITS_;     // blocks that share the keys
-  static constexpr bool CLUSTER = CLUSTER_;  // they are one
-  static constexpr int WARPS = WARPS_;
-  static constexpr int UNROLL = UNROLL_;
-  static constexpr bool CAUSAL = CAUSAL_, MASKED = MASKED_;
-  static constexpr int TERMS = SAME_ ? 1 : ROWS;  // of a key's mask: one for all rows, or each
-
-  static constexpr int V = 16 / static_cast<int>(sizeof(T));  // elements of a lane
-  static constexpr int kLanes = D / V;                        // that share a key
-  static constexpr int kKeys = 32 / kLanes;                   // of a warp at a time
-  static constexpr int kTile = WARPS * kKeys * UNROLL;        // keys of a block at a time
-  static constexpr int kAllRows = GROUP * L;
-  static constexpr int kPart = D + 2;  // floats of a partial row: sums, maximum, denominator
-};
-
-/// Two running softmaxes joined: maxima, denominators and one sum.
-__device__ __forceinline__ float join_factor(float own, float both) {
-  return own == -inf32() ? 0.0f : __expf(own - both);
-}
 
 /// Keys and values of a tile as a lane holds them: one key per unrolled step, and its mask.
 template <class S>
@@ -54,27 +22,6 @@ __device__ __forceinline__ bool any_row(const float (&term)[S::TERMS]) {
 #pragma unroll
   for (int r = 0; r < S::TERMS; ++r) any = any || term[r] != -inf32();
   return any;
-}
-
-/// Starts bringing the block's first keys and values into L2, before it is known which count.
-template <class S>
-__device__ __forceinline__ void fetch_keys(const typename S::T* k, const typename S::T* v,
-                                           const AttentionStrides& st) {
-  constexpr int kRowBytes = S::D * static_cast<int>(sizeof(typename S::T));
-  constexpr int kLines = kRowBytes > 128 ? kRowBytes / 128 : 1;  // of a key
-  constexpr int kMost = 32 << 10;                                // bytes of a block
-  constexpr int kTiles =
-      kMost / (2 * kRowBytes * S::kTile) > 1 ? kMost / (2 * kRowBytes * S::kTile) : 1;
-  const int batch = static_cast<int>(blockIdx.y) / S::HEADS;
-  const int kv = static_cast<int>(blockIdx.y) % S::HEADS;
-  for (int i = static_cast<int>(threadIdx.x); i < kTiles * S::kTile * kLines; i += S::WARPS * 32) {
-    const int tile = static_cast<int>(blockIdx.x) + i / (S::kTile * kLines) * S::SPLITS;
-    const long long j = tile * S::kTile + i / kLines % S::kTile;
-    if (j >= S::S) break;
-    const int d = i % kLines * (128 / static_cast<int>(sizeof(typename S::T)));
-    prefetch_line(k + batch * st.k_batch + kv * st.k_head + j * st.k_row + d);
-    prefetch_line(v + batch * st.v_batch + kv * st.v_head + j * st.v_row + d);
-  }
 }
 
 /// Adds a tile: all its scores first, then one step of the running softmax.
@@ -114,9 +61,9 @@ __device__ __forceinline__ void add_tile(const KeyTile<S>& tile,
     for (int u = 0; u < S::UNROLL; ++u) {
       // What is excluded counts for nothing, whatever the product is.
       const float t = tile.term[u][S::TERMS == 1 ? 0 : r];
-      score[u][r] = t == -inf32() ? -inf32() : score[u][r] + t;
-      // NaN isn't larger: it stays in the sums.
-      both = score[u][r] > both ? score[u][r] : both;
+      // One mask for all rows: an excluded key is zero. Else another row may look at it.
+      score[u][r] = S::TERMS > 1 && t == -inf32() ? t : score[u][r] + t;
+      both = fmaxf(score[u][r], both);  // NaN isn't larger: it stays in the sums
     }
     const float old = join_factor(most[r], both);
     most[r] = both;
@@ -130,7 +77,7 @@ __device__ __forceinline__ void add_tile(const KeyTile<S>& tile,
     unpack(tile.value[u], value, tag);
 #pragma unroll
     for (int r = 0; r < S::ROWS; ++r) {
-      const float p = score[u][r] == -inf32() ? 0.0f : __expf(score[u][r] - most[r]);
+      const float p = __expf(score[u][r] - most[r]);
       sum[r] += p;
 #pragma unroll
       for (int i = 0; i < S::V; ++i) acc[r][i] = fmaf(p, value[i], acc[r][i]);
@@ -138,50 +85,96 @@ __device__ __forceinline__ void add_tile(const KeyTile<S>& tile,
   }
 }
 
-/// The block's keys for its rows; on return each lane's registers hold its share.
+/// The keys of this lane, tile by tile of its block, and the copies of them under way. Blocks take
+/// turns at tiles, so that all have work where only the first keys count. What a thread copies it
+/// reads itself, so it waits for nobody.
 template <class S>
+class Keys {
+ public:
+  static constexpr int kTiles = (S::S + S::kTile - 1) / S::kTile;
+  static constexpr int kMine = (kTiles + S::SPLITS - 1) / S::SPLITS;  // of a block
+
+  __device__ __forceinline__ Keys(const typename S::T* k, const typename S::T* v,
+                                  const AttentionStrides& st, uint4* ring)
+      : ring_(ring), k_row_(st.k_row), v_row_(st.v_row) {
+    const int batch = static_cast<int>(blockIdx.y) / S::HEADS;
+    const int kv = static_cast<int>(blockIdx.y) % S::HEADS;
+    const int d = static_cast<int>(threadIdx.x) % S::kLanes * S::V;
+    k_ = k + batch * st.k_batch + kv * st.k_head + d;
+    v_ = v + batch * st.v_batch + kv * st.v_head + d;
+  }
+
+  /// Step u of the block's tile i.
+  __device__ __forceinline__ int at(int i, int u) const {
+    const int tile = static_cast<int>(blockIdx.x) + i * S::SPLITS;
+    return tile * S::kTile + u * S::WARPS * S::kKeys + static_cast<int>(threadIdx.x) / S::kLanes;
+  }
+  __device__ __forceinline__ void copy(int i, int u) const {
+    uint4* const to = slot(i, u);
+    copy_async(to, k_ + at(i, u) * k_row_);
+    copy_async(to + kThreads, v_ + at(i, u) * v_row_);
+  }
+  /// The first tiles, whatever the mask will say.
+  __device__ __forceinline__ void copy_first() const {
+#pragma unroll
+    for (int i = 0; i < S::DEPTH; ++i) {
+#pragma unroll
+      for (int u = 0; u < S::UNROLL; ++u) {
+        if (at(i, u) < S::S) copy(i, u);
+      }
+      copy_async_commit();
+    }
+  }
+  /// What was copied, or what is there now of the row that this block has just written; nothing
+  /// where no row looks.
+  __device__ __forceinline__ void read(int i, long long newest, KeyTile<S>& to) const {
+#pragma unroll
+    for (int u = 0; u < S::UNROLL; ++u) {
+      to.key[u] = to.value[u] = make_uint4(0, 0, 0, 0);
+      if (!any_row<S>(to.term[u])) continue;
+      const long long j = at(i, u);
+      const uint4* const from = slot(i, u);
+      to.key[u] = j == newest ? *reinterpret_cast<const uint4*>(k_ + j * k_row_) : from[0];
+      to.value[u] = j == newest ? *reinterpret_cast<const uint4*>(v_ + j * v_row_) : from[kThreads];
+    }
+  }
+
+ private:
+  static constexpr int kThreads = S::WARPS * 32;
+
+  __device__ __forceinline__ uint4* slot(int i, int u) const {
+    return ring_ + (i % S::DEPTH * S::UNROLL + u) * 2 * kThreads + threadIdx.x;
+  }
+
+  uint4* ring_;
+  const typename S::T* k_;
+  const typename S::T* v_;
+  long long k_row_, v_row_;
+};
+
+/// The block's keys for its rows; on return each lane's registers hold its share.
+template <class S, class Before>
 __device__ __forceinline__ void attend(const typename S::T* q, const typename S::T* k,
                                        const typename S::T* v, const typename S::Mask* mask,
                                        const AttentionStrides& st, float scale,
-                                       float (&most)[S::ROWS], float (&sum)[S::ROWS],
-                                       float (&acc)[S::ROWS][S::V]) {
-  using T = typename S::T;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int batch = static_cast<int>(blockIdx.y) / S::HEADS;
-  const int kv = static_cast<int>(blockIdx.y) % S::HEADS;
-  const int d = lane % S::kLanes * S::V;
-  const T* const keys = k + batch * st.k_batch + kv * st.k_head + d;
-  const T* const values = v + batch * st.v_batch + kv * st.v_head + d;
-  float query[S::ROWS][S::V];
+                                       const Before& before, uint4* ring, float (&most)[S::ROWS],
+                                       float (&sum)[S::ROWS], float (&acc)[S::ROWS][S::V]) {
+  const Keys<S> keys(k, v, st, ring);
+  if (!S::EARLY) pdl_wait();
+  keys.copy_first();
+  if (S::EARLY) pdl_wait();
   long long mask_at[S::ROWS];
   int limit[S::ROWS];
 #pragma unroll
   for (int r = 0; r < S::ROWS; ++r) {
     const AttentionRow<S> row(static_cast<int>(blockIdx.z) * S::ROWS + r, st);
-    unpack(*reinterpret_cast<const uint4*>(q + row.q + d), query[r], q);
-#pragma unroll
-    for (int i = 0; i < S::V; ++i) {
-      query[r][i] *= scale;
-      acc[r][i] = 0;
-    }
     mask_at[r] = row.mask;
     limit[r] = S::CAUSAL ? row.position : S::S;
-    most[r] = -inf32();
-    sum[r] = 0;
   }
-  // Of the block's tiles: tile t + 1 is on its way, and the mask of tile t + 2, while tile t is
-  // added. Blocks take turns, so that all have work where only the first keys count.
-  constexpr int kTiles = (S::S + S::kTile - 1) / S::kTile;
-  KeyTile<S> now;
-  KeyTile<S> next;
-  const auto at = [&](int tile, int u) {
-    return tile * S::kTile + u * S::WARPS * S::kKeys + warp * S::kKeys + lane / S::kLanes;
-  };
-  const auto load_terms = [&](int tile, float(&term)[S::UNROLL][S::TERMS]) {
+  const auto load_terms = [&](int i, float(&term)[S::UNROLL][S::TERMS]) {
 #pragma unroll
     for (int u = 0; u < S::UNROLL; ++u) {
-      const int j = at(tile, u);
+      const int j = keys.at(i, u);
 #pragma unroll
       for (int r = 0; r < S::TERMS; ++r) {
         float t = j < S::S && j <= limit[r] ? 0.0f : -inf32();
@@ -190,61 +183,51 @@ __device__ __forceinline__ void attend(const typename S::T* q, const typename S:
       }
     }
   };
-  const auto load_keys = [&](int tile, KeyTile<S>& to) {
+  // Tiles go by groups of as many as are on their way. The next group's mask is loaded before this
+  // one is added, so that nobody waits for a mask but at the start.
+  float now[S::DEPTH][S::UNROLL][S::TERMS];
+  float later[S::DEPTH][S::UNROLL][S::TERMS];
 #pragma unroll
-    for (int u = 0; u < S::UNROLL; ++u) {
-      to.key[u] = to.value[u] = make_uint4(0, 0, 0, 0);
-      if (!any_row<S>(to.term[u])) continue;
-      const long long j = at(tile, u);
-      to.key[u] = *reinterpret_cast<const uint4*>(keys + j * st.k_row);
-      to.value[u] = *reinterpret_cast<const uint4*>(values + j * st.v_row);
-    }
-  };
-  // What a mask excludes counts as nothing, whatever it holds.
-  const auto add = [&](KeyTile<S>& t) {
-    bool any = false;
+  for (int d = 0; d < S::DEPTH; ++d) load_terms(d, now[d]);
+  const long long newest = do_before<S>(before);
+  float query[S::ROWS][S::V];
 #pragma unroll
-    for (int u = 0; u < S::UNROLL; ++u) {
-      if (any_row<S>(t.term[u])) {
-        any = true;
-      } else {
-        t.key[u] = t.value[u] = make_uint4(0, 0, 0, 0);
-      }
-    }
-    if (__any_sync(0xffffffffu, any)) add_tile<S>(t, query, most, sum, acc);
-  };
-  const auto load_first = [&](int tile, KeyTile<S>& to) {
+  for (int r = 0; r < S::ROWS; ++r) {
+    const AttentionRow<S> row(static_cast<int>(blockIdx.z) * S::ROWS + r, st);
+    const int d = static_cast<int>(threadIdx.x) % S::kLanes * S::V;
+    unpack(*reinterpret_cast<const uint4*>(q + row.q + d), query[r], q);
 #pragma unroll
-    for (int u = 0; u < S::UNROLL; ++u) {
-      const long long j = at(tile, u) < S::S ? at(tile, u) : 0;
-      to.key[u] = *reinterpret_cast<const uint4*>(keys + j * st.k_row);
-      to.value[u] = *reinterpret_cast<const uint4*>(values + j * st.v_row);
+    for (int i = 0; i < S::V; ++i) {
+      query[r][i] *= scale;
+      acc[r][i] = 0;
     }
-  };
-  int tile = static_cast<int>(blockIdx.x);
-  if constexpr (S::CLUSTER && kTiles <= 2 * S::SPLITS) {
-    load_first(tile, now);
-    load_first(tile + S::SPLITS, next);
-    load_terms(tile, now.term);
-    load_terms(tile + S::SPLITS, next.term);
-    add(now);
-    add(next);
-    return;
+    most[r] = lowest32();
+    sum[r] = 0;
   }
-  if (S::CLUSTER) load_first(tile, now);
-  load_terms(tile, now.term);
-  if (!S::CLUSTER) load_keys(tile, now);
-  load_terms(tile + S::SPLITS, next.term);
-  for (; tile < kTiles; tile += S::SPLITS) {
-    load_keys(tile + S::SPLITS, next);
-    float term[S::UNROLL][S::TERMS];
-    load_terms(tile + 2 * S::SPLITS, term);
-    add(now);
-    now = next;
+#pragma unroll 1
+  for (int first = 0; first < Keys<S>::kMine; first += S::DEPTH) {
 #pragma unroll
-    for (int u = 0; u < S::UNROLL; ++u) {
+    for (int d = 0; d < S::DEPTH; ++d) load_terms(first + S::DEPTH + d, later[d]);
 #pragma unroll
-      for (int r = 0; r < S::TERMS; ++r) next.term[u][r] = term[u][r];
+    for (int d = 0; d < S::DEPTH; ++d) {
+      KeyTile<S> tile;
+      bool any = false;
+#pragma unroll
+      for (int u = 0; u < S::UNROLL; ++u) {
+#pragma unroll
+        for (int r = 0; r < S::TERMS; ++r) tile.term[u][r] = now[d][u][r];
+        any = any || any_row<S>(tile.term[u]);
+      }
+      copy_async_wait<S::DEPTH - 1>();
+      keys.read(first + d, newest, tile);
+      if (__any_sync(0xffffffffu, any)) add_tile<S>(tile, query, most, sum, acc);
+#pragma unroll
+      for (int u = 0; u < S::UNROLL; ++u) {
+        if (any_row<S>(later[d][u])) keys.copy(first + S::DEPTH + d, u);
+#pragma unroll
+        for (int r = 0; r < S::TERMS; ++r) now[d][u][r] = later[d][u][r];
+      }
+      copy_async_commit();
     }
   }
 }
@@ -310,7 +293,7 @@ template <class S, int COUNT, class Read>
 __device__ __forceinline__ void join_parts(int d, Read read, float& most, float& sum,
                                            float& value) {
   constexpr int kAtOnce = COUNT < 16 ? COUNT : 16;
-  most = -inf32();
+  most = lowest32();
   sum = 0;
   value = 0;
   for (int first = 0; first < COUNT; first += kAtOnce) {
@@ -367,19 +350,19 @@ __device__ __forceinline__ void join_blocks(const float* rows, unsigned* ticket,
   if (threadIdx.x == 0) *ticket = 0;
 }
 
-template <class S>
+template <class S, class Before>
 __device__ __forceinline__ void attention(const typename S::T* q, const typename S::T* k,
                                           const typename S::T* v, const typename S::Mask* mask,
                                           typename S::Out* out, const AttentionStrides& st,
-                                          float scale, float* parts, unsigned* tickets) {
+                                          float scale, const Before& before, uint4* ring,
+                                          float* parts, unsigned* tickets) {
   constexpr int kThreads = S::WARPS * 32;
   constexpr bool kCluster = S::CLUSTER && S::SPLITS > 1;
   __shared__ float shares[S::WARPS * S::ROWS * S::kPart];
   const int warp = static_cast<int>(threadIdx.x) / 32;
   // A block's shared memory may be written once the block runs.
-  if constexpr (kCluster) cluster_arrive<S::SPLITS>();
+  if constexpr (kCluster) cluster_started<S::SPLITS>();
   pdl_launch();
-  if (S::CLUSTER) fetch_keys<S>(k, v, st);
   const auto result = [&](int r, int d, float s, float value) {
     const AttentionRow<S> row(static_cast<int>(blockIdx.z) * S::ROWS + r, st);
     // A row that may look at nothing is zero, as LibTorch has it.
@@ -389,12 +372,16 @@ __device__ __forceinline__ void attention(const typename S::T* q, const typename
   const int rank = static_cast<int>(blockIdx.x);
   const int group = static_cast<int>(blockIdx.y * gridDim.z + blockIdx.z);
   float* const rows = parts + static_cast<long long>(group) * S::SPLITS * S::ROWS * S::kPart;
-  pdl_wait();
-  float most[S::ROWS];
-  float sum[S::ROWS];
-  float acc[S::ROWS][S::V];
-  attend<S>(q, k, v, mask, st, scale, most, sum, acc);
-  join_warp<S>(most, sum, acc, shares + warp * S::ROWS * S::kPart);
+  float* const mine = shares + warp * S::ROWS * S::kPart;
+  if constexpr (S::TENSOR) {
+    attend_tensor<S>(q, k, v, mask, st, scale, before, ring, mine);
+  } else {
+    float most[S::ROWS];
+    float sum[S::ROWS];
+    float acc[S::ROWS][S::V];
+    attend<S>(q, k, v, mask, st, scale, before, ring, most, sum, acc);
+    join_warp<S>(most, sum, acc, mine);
+  }
   __syncthreads();
   if constexpr (kCluster) cluster_wait();
   for (int t = static_cast<int>(threadIdx.x); t < S::ROWS * S::D; t += kThreads) {

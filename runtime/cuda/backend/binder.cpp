@@ -271,8 +271,7 @@ class Binder {
       if (fresh) bound_.libraries.push_back(Library::load(session_.context(), c.image));
       auto& work = std::get<KernelWork>(bound_.works[p.work].what);
       work.kernel = bound_.libraries[it->second].kernel(c.entry);
-      constexpr std::uint32_t kDefaultShared = 48 << 10;
-      if (work.dynamic_shared_bytes > kDefaultShared) {
+      if (work.dynamic_shared_bytes > 0) {
         work.kernel.allow_dynamic_shared(work.dynamic_shared_bytes);
       }
       const plan::LaunchId launch = bound_.works[p.work].launch;

@@ -70,6 +70,17 @@ bool is_constant(const ir::Node& node, std::size_t element) {
   }
 }
 
+/// `node`, and no other launch, writes state `value`.
+bool is_own(const ir::Node& node, const ir::Node& value) {
+  const auto writes = [&](const ir::Node& n) {
+    return std::ranges::any_of(n.writes(),
+                               [&](const ir::Node* w) { return w->storage() == value.storage(); });
+  };
+  if (!writes(node)) return false;
+  return std::ranges::none_of(node.graph().nodes(),
+                              [&](const auto& n) { return n.get() != &node && writes(*n); });
+}
+
 /// Turns arguments into kernel arguments; what a tensor argument becomes is up to `tensor`, which
 /// appends indices of the node's tensors to `out.tensors`.
 class ArgumentConverter {
@@ -278,6 +289,9 @@ std::optional<KernelCall> to_kernel_call(const ir::Node& node, std::string* why)
       [&](const ir::Node& n, kernels::Argument& out) { return add_operand(n, result, out, why); },
       why);
   if (!converter.convert_all(node, result.call.args, result.call.kwargs)) return std::nullopt;
+  for (std::size_t i = 0; !node.writes().empty() && i < result.input_nodes.size(); ++i) {
+    result.call.inputs[i].own = is_own(node, *result.input_nodes[i]);
+  }
   for (const ir::Value& v : node.values()) {
     const auto desc = describe(v.type, why);
     if (!desc) return std::nullopt;

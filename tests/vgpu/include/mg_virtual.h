@@ -74,6 +74,10 @@ template <int SIZE>
 inline void cluster_arrive() {
   simt::cluster_arrive(SIZE);
 }
+template <int SIZE>
+inline void cluster_started() {
+  simt::cluster_arrive(SIZE);
+}
 inline void cluster_wait() {
   simt::cluster_wait();
 }

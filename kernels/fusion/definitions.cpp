@@ -129,6 +129,7 @@ Definition row_definition(RowOp op) {
 
 std::vector<std::size_t> dimensions(const Argument* argument, std::size_t rank) {
   std::vector<std::size_t> dims;
+  if (rank == 0) return dims;  // a scalar may be named by 0 or -1, but has none
   const auto add = [&](std::int64_t d) {
     dims.push_back(static_cast<std::size_t>(d < 0 ? d + static_cast<std::int64_t>(rank) : d));
   };

@@ -194,6 +194,30 @@ TEST_P(DeviceTensors, SeveralStagedInputsAreCopiedByOneLaunch) {
   EXPECT_EQ(a->read(100, 3)[99], 49.5F) << "inputs are never written";
 }
 
+TEST_P(DeviceTensors, ALibraryCallReadsSeveralInputsOfOneCopy) {
+  Executable e = Executable::build(Program::parse(R"(graph called {
+  %x : f32[100]{device=cuda:0} = placeholder[target=x]
+  %y : f32[100]{device=cuda:0} = placeholder[target=y]
+  %hypot : f32[100]{device=cuda:0} = call_function[target=aten.hypot.default](args = (%x, %y), kwargs = {})
+  return (%hypot,)
+})",
+                                                  {}),
+                                   cuda_options(GetParam()));
+  if (GetParam() == GraphMode::kFull) {
+    EXPECT_THAT(e.dump("graph_nodes"), HasSubstr("%inputs: "));
+  }
+  std::vector<at::Tensor> outputs{out->tensor(100)};
+  std::vector<float> values;
+  for (int i = 0; i < 100; ++i) values.push_back(static_cast<float>(i) * 3);
+  a->fill(values);
+  for (float& v : values) v *= 4.0F / 3;
+  b->fill(values, 4);
+  for (int replay = 0; replay < 2; ++replay) {
+    e.replay({a->tensor(100), b->tensor(100, 4)}, outputs);
+    EXPECT_EQ(out->read(100)[99], 495.0F);
+  }
+}
+
 TEST_P(DeviceTensors, MisalignedTensorsGoThroughABuffer) {
   Executable e = Executable::build(Program::parse(sums(2), {}), cuda_options(GetParam()));
   std::vector<float> values;

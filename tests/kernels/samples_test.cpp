@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 
+#include "kernels/elementwise/definitions.h"
 #include "kernels/registry.h"
 #include "tests/kernels/device.h"
 #include "tests/kernels/reference.h"
@@ -156,6 +157,22 @@ TEST_P(Samples, TreatExtremesAsTheReference) {
 
 INSTANTIATE_TEST_SUITE_P(Kernels, Samples, testing::ValuesIn(names()),
                          [](const auto& p) { return p.param; });
+
+TEST(Reductions, AScalarHasNoDimensionThatTheyGoAlong) {
+  using monograph::kernels::number_argument;
+  using monograph::kernels::tensor_argument;
+  for (const char* name : {"softmax", "log_softmax"}) {
+    const Definition* d = monograph::kernels::find_definition(name);
+    ASSERT_NE(d, nullptr);
+    for (const std::int64_t dim : {0, -1}) {
+      Call call;
+      call.op = d->ops.front();
+      call.inputs = call.outputs = {monograph::kernels::dense(monograph::kernels::DType::kF32, {})};
+      call.args = {tensor_argument(0), number_argument(dim), number_argument(false)};
+      EXPECT_NE(d->match(call, test_target()).reason.find("of a scalar"), std::string::npos);
+    }
+  }
+}
 
 }  // namespace
 }  // namespace kernels_test

@@ -166,6 +166,18 @@ TEST(FuseReductions, PrologueAndEpilogue) {
   })"));
 }
 
+TEST(FuseReductions, NotOfAScalar) {
+  for (const char* dim : {"0", "-1"}) {
+    EXPECT_TRUE(unchanged(kReductions, std::string(R"(graph g {
+    %x : f32[] = placeholder[target=x]
+    %r : f32[] = call_function[target=aten.relu.default](args = (%x,), kwargs = {})
+    %s : f32[] = call_function[target=aten._log_softmax.default](args = (%r, )") +
+                                           dim + R"(, False), kwargs = {})
+    return (%s,)
+  })"));
+  }
+}
+
 TEST(FuseReductions, OfTheSameRowsTogether) {
   EXPECT_TRUE(transforms(kReductions, R"(graph g {
     %x : f32[2,4] = placeholder[target=x]

@@ -161,6 +161,7 @@ std::vector<std::int64_t> reduced_dims(const Node& node) {
   if (reduction == nullptr || target->space != "aten" || x == nullptr || !x->has_tensor())
     return {};
   const std::int64_t rank = x->type().rank();
+  if (rank == 0) return {};  // nothing to go along, though 0 and -1 name it
   if (reduction->form == Reduction::kTrailing) {
     const Arg* shape = find_arg(node, 1, "normalized_shape");
     const auto count =

@@ -113,10 +113,15 @@ class AtenCall final : public LibraryCall {
     if (!v.type.defined()) return {};
     const auto offset = v.type.offset * ir::itemsize(v.type.dtype);
     auto* data = reinterpret_cast<void*>(address(v) + static_cast<CUdeviceptr>(offset));
-    return at::from_blob(data, v.type.sizes, v.type.strides,
-                         at::TensorOptions()
-                             .dtype(trace::scalar_type_of(v.type.dtype))
-                             .device(at::Device(at::kCUDA, device_)));
+    // Named, since LibTorch would ask the driver, which knows no address of nothing.
+    const at::Device device(at::kCUDA, device_);
+    const auto options =
+        at::TensorOptions().dtype(trace::scalar_type_of(v.type.dtype)).device(device);
+    return at::for_blob(data, v.type.sizes)
+        .strides(v.type.strides)
+        .options(options)
+        .target_device(device)
+        .make_tensor();
   }
 
   /// A program traced on the host names the host in factory calls; here its tensors are on the

@@ -375,7 +375,11 @@ class Binder {
         }
       }
     }
-    std::ranges::sort(bound_.edges, {}, [](const auto& e) { return std::pair(e.to, e.from); });
+    // A launch may read several inputs of one copy, and no edge may be there twice.
+    const auto ends = [](const plan::Edge& e) { return std::pair(e.to, e.from); };
+    std::ranges::sort(bound_.edges, {}, ends);
+    const auto twice = std::ranges::unique(bound_.edges, {}, ends);
+    bound_.edges.erase(twice.begin(), twice.end());
     std::ranges::move(bound_.works, std::back_inserter(first));
     std::ranges::move(last, std::back_inserter(first));
     bound_.works = std::move(first);

@@ -96,8 +96,9 @@ class Fuser {
     const Node& node = groups_.node(i);
     const OpClass c = op_class(node);
     if (c == OpClass::kReduction) return is_alike(node);
+    if (c != OpClass::kPointwise) return false;  // which may have several results
     const std::int64_t n = node.type().numel();
-    return c == OpClass::kPointwise && (n == full_ || n == rows_);
+    return n == full_ || n == rows_;
   }
 
   bool is_alike(const Node& node) const {

@@ -178,6 +178,17 @@ TEST(FuseReductions, NotOfAScalar) {
   }
 }
 
+TEST(FuseReductions, NotWithReadersOfSeveralResults) {
+  EXPECT_TRUE(unchanged(kReductions, R"(graph g {
+    %x : f32[3,4] = placeholder[target=x]
+    %t : i64[3] = placeholder[target=t]
+    %s : f32[3,4] = call_function[target=aten._log_softmax.default](args = (%x, 1, False), kwargs = {})
+    %l : (f32[], f32[]) = call_function[target=aten.nll_loss_forward.default](args = (%s, %t, None, 1, -100), kwargs = {})
+    %a : f32[]{alias=%l#0} = call_function[target=operator.getitem](args = (%l, 0), kwargs = {})
+    return (%a,)
+  })"));
+}
+
 TEST(FuseReductions, OfTheSameRowsTogether) {
   EXPECT_TRUE(transforms(kReductions, R"(graph g {
     %x : f32[2,4] = placeholder[target=x]

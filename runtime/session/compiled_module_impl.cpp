@@ -159,6 +159,7 @@ std::variant<Program, Rejection> CompiledModule::Impl::trace(const Tensors& inpu
     return module_.forward(in);
   };
   const auto state = state_turn(may_write_state());  // forward writes it, and has it put back
+  const auto writers = trace_turn();
   return Program::trace(counted, inputs, options_);
 }
 
@@ -196,6 +197,9 @@ std::optional<Rejection> CompiledModule::Impl::compile(Entry& entry, const Tenso
   auto traced = trace(inputs);
   if (auto* rejection = std::get_if<Rejection>(&traced)) {
     session::dump(*rejection, options_, key);
+    if (rejection->code == Code::kRejectedMutation || rejection->code == Code::kRejectedRebinding) {
+      writes_.store(true, std::memory_order_release);
+    }
     // That inputs overlap is the call's doing, not the module's.
     if (rejection->code == Code::kRejectedAliasing) return std::move(*rejection);
     entry.rejection = std::move(*rejection);

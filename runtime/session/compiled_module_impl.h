@@ -4,6 +4,7 @@
 #include <monograph/compiled_module.h>
 
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <optional>
 #include <random>
@@ -41,6 +42,7 @@ class CompiledModule::Impl {
       if (lock.owns_lock()) lock.unlock();  // forward may call this wrapper with other inputs
       increment(eager_);
       const auto state = state_turn(may_write_state());
+      const auto writer = writer_turn();
       return target.eager(session::run_eager(module_, inputs));
     }
     return replay(found, inputs, target);
@@ -96,6 +98,20 @@ class CompiledModule::Impl {
     return turn;
   }
 
+  /// An eager forward of a module that was refused for writing something: no trace may see it
+  /// change. Forwards that call this wrapper again hold it already.
+  std::shared_lock<std::shared_timed_mutex> writer_turn() {
+    std::shared_lock<std::shared_timed_mutex> turn(writers_, std::defer_lock);
+    if (writes_.load(std::memory_order_acquire)) (void)turn.try_lock_for(kLongestForward);
+    return turn;
+  }
+  /// For a trace; not owned if forwards that write are in its way.
+  std::unique_lock<std::shared_timed_mutex> trace_turn() {
+    std::unique_lock<std::shared_timed_mutex> turn(writers_, std::defer_lock);
+    if (writes_.load(std::memory_order_acquire)) (void)turn.try_lock_for(kLongestForward);
+    return turn;
+  }
+
   session::ShapeKey key_of(const std::vector<at::Tensor>& inputs) const;
   session::Entry& find(const std::vector<at::Tensor>& inputs);
   /// Locks the entry and leaves it with an executable for `inputs`, or returns false for a call
@@ -127,6 +143,11 @@ class CompiledModule::Impl {
   // guards, no verification, no state. Its executable exists and stays.
   std::atomic<session::Entry*> last_ = nullptr;
   std::mutex state_mutex_;
+  /// Waited for so long at most: a forward may call this wrapper again, on a thread that traces
+  /// wait for.
+  static constexpr std::chrono::milliseconds kLongestForward{500};
+  std::shared_timed_mutex writers_;
+  std::atomic<bool> writes_{false};  // a shape was refused for what forward writes
   std::mutex callbacks_mutex_;
   std::vector<TransformedCallback> callbacks_;
   std::mutex draw_mutex_;

@@ -18,7 +18,6 @@ namespace {
 using ir::Node;
 using Id = Groups::Id;
 
-constexpr std::int64_t kLongestRow = 512;
 constexpr std::size_t kMostMembers = 32;
 constexpr std::size_t kSequence = 2;  // dimension of q, k, v
 
@@ -97,10 +96,8 @@ class Fuser {
   bool belongs(Id p, Id attention) const {
     const Node& node = groups_.node(p);
     const OpClass c = op_class(node);
-    const bool norm = c == OpClass::kReduction && is_aten(node, "rms_norm") &&
-                      reduced_dims(node).size() == 1 && node.type().sizes.back() <= kLongestRow;
     const auto& readers = groups_.readers(p);
-    return (norm || c == OpClass::kPointwise || c == OpClass::kConcat) &&
+    return (is_head_norm(node) || c == OpClass::kPointwise || c == OpClass::kConcat) &&
            groups_.members(p).size() == 1 && !groups_.is_output(p) && !groups_.is_overwritten(p) &&
            node.type().numel() <= groups_.node(attention).type().numel() &&
            std::all_of(readers.begin(), readers.end(),

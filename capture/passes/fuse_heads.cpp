@@ -20,7 +20,6 @@ namespace {
 using ir::Node;
 using Id = Groups::Id;
 
-constexpr std::int64_t kLongestRow = 512;
 constexpr std::int64_t kMostElements = 1 << 17;
 constexpr std::size_t kMostMembers = 32;
 constexpr Id kNear = 48;  // launches between what goes side by side
@@ -43,9 +42,7 @@ class Fuser {
  private:
   bool is_norm(Id i) const {
     const Node& node = groups_.node(i);
-    return groups_.members(i).size() == 1 && !groups_.is_overwritten(i) &&
-           is_aten(node, "rms_norm") && op_class(node) == OpClass::kReduction &&
-           reduced_dims(node).size() == 1 && node.type().sizes.back() <= kLongestRow &&
+    return groups_.members(i).size() == 1 && !groups_.is_overwritten(i) && is_head_norm(node) &&
            node.type().numel() <= kMostElements;
   }
 

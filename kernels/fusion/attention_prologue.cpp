@@ -149,7 +149,6 @@ std::string read_prologue(const Call& call, const Attention& a, const Target& ta
   prologue.early = signature(programs, before).early;
   prologue.text = source(a, parts, position);
   prologue.written = {a.k, a.v};
-  prologue.shared_bytes = a.q < 0 ? a.group * a.size * itemsize(a.dtype) : 0;
   return {};
 }
 

@@ -16,7 +16,6 @@ struct AttentionPrologue {
   std::string early;                  ///< source: lines that bring small constants near
   std::string text;                   ///< source: statements that define `query` and `before`
   std::vector<std::int32_t> written;  ///< indices into Call::inputs
-  std::int64_t shared_bytes = 0;      ///< of the queries
   Roofline roofline;
 };
 

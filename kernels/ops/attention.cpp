@@ -244,10 +244,10 @@ std::vector<Call> samples() {
 
 const Registration kRegistration({
     .name = "attention",
-    .summary =
-        "softmax(scale q kᵀ + mask) v with grouped heads, causal or with a boolean or "
-        "additive mask; keys that a mask excludes are not read. For one query also with what "
-        "makes it and writes the caches' newest row: norms, rotary embedding.",
+    .summary = "softmax(scale q kᵀ + mask) v with grouped heads, causal or with a boolean or "
+               "additive mask; of the second half of the keys, those that it excludes are not "
+               "read. For one query also with what "
+               "makes it and writes the caches' newest row: norms, rotary embedding.",
     .algorithm =
         "running softmax over keys split between blocks, joined in a fixed order by the first of a "
         "cluster or the last to finish (Dao et al., Flash-Decoding, 2023)",

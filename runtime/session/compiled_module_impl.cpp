@@ -159,7 +159,7 @@ std::variant<Program, Rejection> CompiledModule::Impl::trace(const Tensors& inpu
     return module_.forward(in);
   };
   const auto state = state_turn(may_write_state());  // forward writes it, and has it put back
-  const auto writers = trace_turn();
+  const auto writers = writer_turn<std::unique_lock<std::shared_timed_mutex>>();
   return Program::trace(counted, inputs, options_);
 }
 

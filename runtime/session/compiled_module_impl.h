@@ -42,7 +42,7 @@ class CompiledModule::Impl {
       if (lock.owns_lock()) lock.unlock();  // forward may call this wrapper with other inputs
       increment(eager_);
       const auto state = state_turn(may_write_state());
-      const auto writer = writer_turn();
+      const auto writer = writer_turn<std::shared_lock<std::shared_timed_mutex>>();
       return target.eager(session::run_eager(module_, inputs));
     }
     return replay(found, inputs, target);
@@ -98,16 +98,12 @@ class CompiledModule::Impl {
     return turn;
   }
 
-  /// An eager forward of a module that was refused for writing something: no trace may see it
-  /// change. Forwards that call this wrapper again hold it already.
-  std::shared_lock<std::shared_timed_mutex> writer_turn() {
-    std::shared_lock<std::shared_timed_mutex> turn(writers_, std::defer_lock);
-    if (writes_.load(std::memory_order_acquire)) (void)turn.try_lock_for(kLongestForward);
-    return turn;
-  }
-  /// For a trace; not owned if forwards that write are in its way.
-  std::unique_lock<std::shared_timed_mutex> trace_turn() {
-    std::unique_lock<std::shared_timed_mutex> turn(writers_, std::defer_lock);
+  /// Once a shape was refused for what forward writes: shared for eager forwards, unique for
+  /// traces, which must not see others write. Forwards that call this wrapper again hold it
+  /// already, and a trace may come not to own it.
+  template <class Lock>
+  Lock writer_turn() {
+    Lock turn(writers_, std::defer_lock);
     if (writes_.load(std::memory_order_acquire)) (void)turn.try_lock_for(kLongestForward);
     return turn;
   }

@@ -150,6 +150,12 @@ std::vector<std::int64_t> dims_of(const Arg* arg, std::int64_t rank) {
 
 }  // namespace
 
+bool is_head_norm(const Node& node) {
+  constexpr std::int64_t kLongestRow = 512;
+  return is_aten(node, "rms_norm") && op_class(node) == OpClass::kReduction &&
+         reduced_dims(node).size() == 1 && node.type().sizes.back() <= kLongestRow;
+}
+
 bool is_map(OpClass c) noexcept {
   return c == OpClass::kPointwise || c == OpClass::kConcat || c == OpClass::kGather;
 }

@@ -20,6 +20,9 @@ enum class OpClass : std::uint8_t {
 /// numbers, repeatable; or, for kScatter, a write to state. Everything else is kOther.
 OpClass op_class(const ir::Node& node);
 
+/// An RMS norm of short rows, as heads of attention have.
+bool is_head_norm(const ir::Node& node);
+
 /// True for kPointwise, kConcat and kGather: results that a kernel can compute where it needs them.
 bool is_map(OpClass c) noexcept;
 

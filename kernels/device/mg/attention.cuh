@@ -91,9 +91,6 @@ __device__ __forceinline__ void add_tile(const KeyTile<S>& tile,
 template <class S>
 class Keys {
  public:
-  static constexpr int kTiles = (S::S + S::kTile - 1) / S::kTile;
-  static constexpr int kMine = (kTiles + S::SPLITS - 1) / S::SPLITS;  // of a block
-
   __device__ __forceinline__ Keys(const typename S::T* k, const typename S::T* v,
                                   const AttentionStrides& st, uint4* ring)
       : ring_(ring), k_row_(st.k_row), v_row_(st.v_row) {
@@ -205,7 +202,7 @@ __device__ __forceinline__ void attend(const typename S::T* q, const typename S:
     sum[r] = 0;
   }
 #pragma unroll 1
-  for (int first = 0; first < Keys<S>::kMine; first += S::DEPTH) {
+  for (int first = 0; first < S::kMine; first += S::DEPTH) {
 #pragma unroll
     for (int d = 0; d < S::DEPTH; ++d) load_terms(first + S::DEPTH + d, later[d]);
 #pragma unroll

@@ -31,6 +31,8 @@ struct AttentionShape {
   static constexpr int kLanes = D / V;                                  // that share a key
   static constexpr int kKeys = 32 / kLanes;                             // of a warp at a time
   static constexpr int kTile = WARPS * (TENSOR ? 16 : kKeys * UNROLL);  // of a block at a time
+  static constexpr int kTiles = (S + kTile - 1) / kTile;
+  static constexpr int kMine = (kTiles + SPLITS - 1) / SPLITS;  // of a block
   static constexpr int kAllRows = GROUP * L;
   static constexpr int kPart = D + 2;  // floats of a partial row: sums, maximum, denominator
 };
@@ -56,8 +58,6 @@ struct NewestRow {
   const long long* position;
   const Rows& rows;
 };
-template <class Rows>
-NewestRow(const long long*, const Rows&) -> NewestRow<Rows>;
 
 /// Does what comes before the block's keys are read and returns the row that was written, -1 for
 /// none. Copies of what was there before are waited for where the row is written.

@@ -15,11 +15,9 @@ namespace mg {
 template <class S>
 class TensorKeys {
  public:
-  static constexpr int kTiles = (S::S + S::kTile - 1) / S::kTile;
-  static constexpr int kMine = (kTiles + S::SPLITS - 1) / S::SPLITS;  // of a block
-  static constexpr int kChunks = S::D / 32;                           // of a key, a lane
-  static constexpr int kPieces = S::D / 64;                           // of a value, a lane
-  static constexpr int kSlots = 2 * kChunks + 4 * kPieces;            // of 16 keys, a lane
+  static constexpr int kChunks = S::D / 32;                 // of a key, a lane
+  static constexpr int kPieces = S::D / 64;                 // of a value, a lane
+  static constexpr int kSlots = 2 * kChunks + 4 * kPieces;  // of 16 keys, a lane
 
   __device__ __forceinline__ TensorKeys(const typename S::T* k, const typename S::T* v,
                                         const AttentionStrides& st, uint4* ring)
@@ -131,11 +129,6 @@ __device__ __forceinline__ void score_keys(const TensorKeys<S>& keys, int i,
   }
 }
 
-template <class T>
-__device__ __forceinline__ unsigned two_halves(float low, float high) {
-  return from_float<T>(low).bits | static_cast<unsigned>(from_float<T>(high).bits) << 16;
-}
-
 /// Adds values with the weights of `score`.
 template <class S>
 __device__ __forceinline__ void weigh_values(const TensorKeys<S>& keys, int i,
@@ -155,8 +148,8 @@ __device__ __forceinline__ void weigh_values(const TensorKeys<S>& keys, int i,
     p[n] = __expf(score[n] - both);
     sums.sum += p[n];
   }
-  const unsigned a[4] = {two_halves<typename S::T>(p[0], p[1]), 0,
-                         two_halves<typename S::T>(p[2], p[3]), 0};
+  const unsigned a[4] = {pack_pair<typename S::T>(p[0], p[1]), 0,
+                         pack_pair<typename S::T>(p[2], p[3]), 0};
 #pragma unroll
   for (int c = 0; c < TensorKeys<S>::kPieces; ++c) {
     unsigned v[4][4];
@@ -246,7 +239,7 @@ __device__ __forceinline__ void attend_tensor(const typename S::T* q, const type
   }
   TensorSums<S> sums;
 #pragma unroll 1
-  for (int group = 0; group < TensorKeys<S>::kMine; group += S::DEPTH) {
+  for (int group = 0; group < S::kMine; group += S::DEPTH) {
     float later[S::DEPTH][4];
 #pragma unroll
     for (int d = 0; d < S::DEPTH; ++d) load_terms(group + S::DEPTH + d, later[d]);

@@ -309,14 +309,16 @@ __device__ __forceinline__ uint4 pack(const float (&v)[4], const float*) {
   return make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]),
                     __float_as_uint(v[3]));
 }
+/// Two halves, `low` first.
+template <class T>
+__device__ __forceinline__ unsigned pack_pair(float low, float high) {
+  return from_float<T>(low).bits | static_cast<unsigned>(from_float<T>(high).bits) << 16;
+}
 template <class T>
 __device__ __forceinline__ uint4 pack(const float (&v)[8], const T*) {
   unsigned w[4];
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    w[i] = from_float<T>(v[2 * i]).bits |
-           (static_cast<unsigned>(from_float<T>(v[2 * i + 1]).bits) << 16);
-  }
+  for (int i = 0; i < 4; ++i) w[i] = pack_pair<T>(v[2 * i], v[2 * i + 1]);
   return make_uint4(w[0], w[1], w[2], w[3]);
 }
 

@@ -241,11 +241,6 @@ __device__ __forceinline__ void soften(int tile, const PrefillLane<S>& lane,
   }
 }
 
-template <class T>
-__device__ __forceinline__ unsigned pack_pair(float low, float high) {
-  return from_float<T>(low).bits | static_cast<unsigned>(from_float<T>(high).bits) << 16;
-}
-
 template <class S>
 __device__ __forceinline__ void add_values(const float (&score)[S::kProducts][4],
                                            const PrefillTile<S>& tile,

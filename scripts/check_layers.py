@@ -36,7 +36,8 @@ ROOMS = {
     "runtime/lower": BASE | {"capture/ir", "runtime/plan", "kernels"},
     "runtime/dump": BASE | {"capture/ir", "runtime/plan", "runtime/lower"},
     "runtime/exec": BASE | {"capture/ir", "runtime/plan", "runtime/lower",
-                            "capture/trace/dispatch_key.h", "capture/passes/fusion/expand.h"},
+                            "capture/trace/dispatch_key.h", "capture/trace/program_impl.h",
+                            "capture/passes/fusion/expand.h"},
     # Importers and back ends share the tracer's translation of types and arguments; replay asks
     # whether a trace is running. Nothing else of it.
     "runtime/host": BASE | {"capture/ir", "runtime/plan", "runtime/lower", "runtime/exec",

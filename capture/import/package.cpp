@@ -80,6 +80,37 @@ at::Tensor storage_bytes(const at::Tensor& tensor, const ir::TensorType& type,
   return bytes;
 }
 
+/// Examples beyond this many elements aren't written: they would be most of a small package.
+constexpr std::int64_t kMostExampleElements = 4096;
+
+nlohmann::json example_as_json(const at::Tensor& example) {
+  const at::Tensor wide = example.to(at::kLong);
+  const auto* first = wide.const_data_ptr<std::int64_t>();
+  return std::vector<std::int64_t>(first, first + wide.numel());
+}
+
+at::Tensor read_example(const importer::JsonValue& stated, const TensorSpec& spec) {
+  std::int64_t extent = 1;
+  for (std::size_t d = 0; d < spec.sizes.size(); ++d) {
+    extent += (spec.sizes[d] - 1) * spec.strides[d];
+  }
+  const bool fits = at::isIntegralType(spec.dtype, /*includeBool=*/false) &&
+                    stated.size() == static_cast<std::size_t>(extent);
+  if (!fits) stated.fail("doesn't fit the input's type " + spec.to_string());
+  at::Tensor wide = at::empty({extent}, at::kLong);
+  auto* to = wide.mutable_data_ptr<std::int64_t>();
+  for (std::size_t i = 0; i < stated.size(); ++i) to[i] = stated[i].integer();
+  return wide.to(spec.dtype);
+}
+
+void read_examples(const importer::JsonValue& stated, Program::Impl& impl) {
+  impl.examples.resize(impl.inputs.size());
+  for (std::size_t i = 0; i < impl.inputs.size(); ++i) {
+    if (!stated[i].has("example")) continue;
+    impl.examples[i] = read_example(stated[i].at("example"), impl.inputs[i]);
+  }
+}
+
 nlohmann::json signature_of(const Program& program) {
   const auto list = [](const std::vector<TensorSpec>& specs) {
     nlohmann::json out = nlohmann::json::array();
@@ -88,7 +119,13 @@ nlohmann::json signature_of(const Program& program) {
     }
     return out;
   };
-  return {{"inputs", list(program.inputs())}, {"outputs", list(program.outputs())}};
+  nlohmann::json inputs = list(program.inputs());
+  const std::vector<at::Tensor>& examples = program.impl().examples;
+  for (std::size_t i = 0; i < examples.size(); ++i) {
+    if (!examples[i].defined() || examples[i].numel() > kMostExampleElements) continue;
+    inputs[i]["example"] = example_as_json(examples[i]);
+  }
+  return {{"inputs", inputs}, {"outputs", list(program.outputs())}};
 }
 
 void apply_signature(const importer::JsonValue& stated, std::vector<TensorSpec>& specs) {
@@ -230,6 +267,7 @@ Program Program::load(const std::filesystem::path& path) {
   const nlohmann::json document = importer::parse_json(metadata(file, "signature"), where);
   const importer::JsonValue signature(document, where);
   apply_signature(signature.at("inputs"), impl->inputs);
+  read_examples(signature.at("inputs"), *impl);
   apply_signature(signature.at("outputs"), impl->outputs);
   return Program(std::move(impl));
 }

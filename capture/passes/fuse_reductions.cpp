@@ -34,7 +34,8 @@ class Fuser {
 
  private:
   bool is_reduction(Id i) const {
-    return !groups_.is_overwritten(i) && op_class(groups_.node(i)) == OpClass::kReduction;
+    return !groups_.is_overwritten(i) && op_class(groups_.node(i)) == OpClass::kReduction &&
+           node_arg(groups_.node(i), 0)->type().numel() > 0;
   }
 
   void grow(Id reduction) {

@@ -193,4 +193,11 @@ torch::jit::Stack bind_arguments(const ir::Node& node, const c10::FunctionSchema
   return stack;
 }
 
+void assign_for_call(torch::jit::Stack& stack, const torch::jit::Stack& args) {
+  stack.assign(args.begin(), args.end());
+  for (c10::IValue& v : stack) {
+    if (v.isTensorList() || v.isOptionalTensorList()) v = v.toList().copy();
+  }
+}
+
 }  // namespace monograph::trace

@@ -24,4 +24,9 @@ c10::OperatorHandle operator_of(const ir::Node& node);
 torch::jit::Stack bind_arguments(const ir::Node& node, const c10::FunctionSchema& schema,
                                  const Resolver& resolve);
 
+/// Makes `stack` what one call takes of `args`. Lists of tensors are copied: there are operators
+/// that write into the list they are given (aten._unsafe_masked_index puts clamped indices there),
+/// which the next call would read.
+void assign_for_call(torch::jit::Stack& stack, const torch::jit::Stack& args);
+
 }  // namespace monograph::trace

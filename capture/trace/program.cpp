@@ -1,3 +1,4 @@
+#include <ATen/ops/as_strided.h>
 #include <monograph/program.h>
 
 #include <algorithm>
@@ -95,6 +96,19 @@ void trace::complete(Program::Impl& impl, const std::map<std::string, at::Tensor
   }
 }
 
+std::vector<at::Tensor> trace::examples_of(const std::vector<at::Tensor>& inputs) {
+  constexpr std::int64_t kMostElements = std::int64_t{1} << 20;
+  std::vector<at::Tensor> examples(inputs.size());
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const at::Tensor& t = inputs[i];
+    if (!at::isIntegralType(t.scalar_type(), /*includeBool=*/false) || t.numel() == 0) continue;
+    std::int64_t extent = 1;
+    for (std::int64_t d = 0; d < t.dim(); ++d) extent += (t.size(d) - 1) * t.stride(d);
+    if (extent <= kMostElements) examples[i] = at::as_strided(t, {extent}, {1}).cpu().clone();
+  }
+  return examples;
+}
+
 std::string TensorSpec::to_string() const {
   const auto dtype_name = trace::dtype_of(dtype);
   std::string text(dtype_name ? ir::dtype_name(*dtype_name) : c10::toString(dtype));
@@ -126,6 +140,7 @@ std::variant<Program, Rejection> Program::trace(const Module& module,
   trace::complete(*impl, recording.weights);
   set_paths(impl->inputs, module.input_paths);
   set_paths(impl->outputs, module.output_paths);
+  if (inputs.size() == impl->inputs.size()) impl->examples = trace::examples_of(inputs);
   return Program(std::move(impl));
 }
 

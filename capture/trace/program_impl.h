@@ -17,6 +17,10 @@ struct Program::Impl {
   std::vector<NamedTensor> weights;  ///< sorted by name; each a tensor of its own on its memory
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
+  /// By input: integers that the trace ran on, as the elements between its first and its last, on
+  /// the host; undefined for other types, large tensors, and if no trace ran. What runs a graph to
+  /// warm up needs them: counts and indices that don't fit each other are faults on a device.
+  std::vector<at::Tensor> examples;
   std::size_t nodes_traced = 0;
   std::vector<PassSummary> passes;
   double trace_ms = 0;
@@ -32,6 +36,9 @@ namespace trace {
 /// dtype, sizes, strides or device differ from the graph's, Error(kInvalidGraph) for a graph
 /// without outputs.
 void complete(Program::Impl& impl, const std::map<std::string, at::Tensor>& weights);
+
+/// See Program::Impl::examples.
+std::vector<at::Tensor> examples_of(const std::vector<at::Tensor>& inputs);
 
 }  // namespace trace
 }  // namespace monograph

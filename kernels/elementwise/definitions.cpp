@@ -60,15 +60,15 @@ std::optional<Formula> binary_formula(const BinaryOp& op, const Step& step,
   if (op.compares) {
     for (Argument& a : operands) a = rounded(a, common);
   }
-  if (const Argument* alpha = step.arg(2, "alpha")) {
+  if (const Argument* alpha = op.scaled.empty() ? nullptr : step.arg(2, "alpha")) {
     const bool one = alpha->scalar == Scalar(std::int64_t{1}) || alpha->scalar == Scalar(1.0);
     if (!one && !std::holds_alternative<std::monostate>(alpha->scalar)) {
       operands.push_back(*alpha);
       std::string scaled;
       for (std::size_t i = 0; i < text.size(); ++i) {
-        const bool second = text.compare(i, 2, "x1") == 0;
-        scaled += second ? "(x2 * x1)" : std::string(1, text[i]);
-        if (second) ++i;
+        const bool found = text.compare(i, 2, op.scaled) == 0;
+        scaled += found ? "(x2 * " + op.scaled + ")" : std::string(1, text[i]);
+        if (found) ++i;
       }
       text = scaled;
     }
@@ -172,8 +172,15 @@ Definition unary_definition(UnaryOp op) {
 
 Definition binary_definition(BinaryOp op) {
   PointwiseOp p{op.name, op.ops, op.summary, {}, {}};
-  p.samples = [first = op.ops.front(), dtypes = dtypes_of(op.expression), compares = op.compares] {
-    return binary_samples(first, dtypes, compares);
+  p.samples = [first = op.ops.front(), dtypes = dtypes_of(op.expression), compares = op.compares,
+               has_alpha = !op.scaled.empty()] {
+    std::vector<Call> calls = binary_samples(first, dtypes, compares);
+    for (const DType dtype : has_alpha ? dtypes : std::vector<DType>()) {
+      Call c = binary_samples(first, {dtype}, compares).front();
+      c.kwargs.emplace_back("alpha", number_argument(std::int64_t{3}));
+      calls.push_back(std::move(c));
+    }
+    return calls;
   };
   p.formula = [op = std::move(op)](const Step& step, const auto& type_of) {
     return binary_formula(op, step, type_of);

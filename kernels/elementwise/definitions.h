@@ -53,10 +53,10 @@ struct BinaryOp {
   std::string name;
   std::vector<std::string> ops;
   std::string summary;
-  Expression expression;  ///< over x0 and x1; either may be a number
-  bool compares = false;  ///< computed in the operands' type, not the result's
+  Expression expression;    ///< over x0 and x1; either may be a number
+  bool compares = false;    ///< computed in the operands' type, not the result's
+  std::string scaled = {};  ///< what `alpha` multiplies, x0 or x1; empty for operators without one
 };
-/// `alpha` (aten.add, aten.sub) multiplies the second operand.
 Definition binary_definition(BinaryOp op);
 
 struct OperandsOp {

@@ -9,6 +9,7 @@ const Registration kRegistration(binary_definition({
     .ops = {"aten.add.Tensor", "aten.add_.Tensor", "aten.add.Scalar"},
     .summary = "Sum, the second operand times alpha.",
     .expression = any_type("(x0 + x1)"),
+    .scaled = "x1",
 }));
 
 }  // namespace

@@ -7,8 +7,9 @@ namespace {
 const Registration kRegistration(binary_definition({
     .name = "rsub",
     .ops = {"aten.rsub.Scalar", "aten.rsub.Tensor"},
-    .summary = "Second operand minus the first.",
+    .summary = "Second operand minus the first, which alpha multiplies.",
     .expression = any_type("(x1 - x0)"),
+    .scaled = "x0",
 }));
 
 }  // namespace

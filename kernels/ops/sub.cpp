@@ -9,6 +9,7 @@ const Registration kRegistration(binary_definition({
     .ops = {"aten.sub.Tensor", "aten.sub_.Tensor", "aten.sub.Scalar"},
     .summary = "Difference, the second operand times alpha.",
     .expression = any_type("(x0 - x1)"),
+    .scaled = "x1",
 }));
 
 }  // namespace

@@ -31,7 +31,8 @@ struct Planned {
   std::map<std::string, at::Tensor> weights;  ///< by get_attr target
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
-  std::shared_ptr<void> session;  ///< what Backend::open_session gave; null if it is empty
+  std::vector<at::Tensor> examples;  ///< by input, as Program::Impl has them; empty if it has none
+  std::shared_ptr<void> session;     ///< what Backend::open_session gave; null if it is empty
 };
 
 /// Source of a kernel as it was compiled, and the nodes whose launches run it.

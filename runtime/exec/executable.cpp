@@ -11,6 +11,7 @@
 #include "capture/ir/text.h"
 #include "capture/passes/fusion/expand.h"
 #include "capture/trace/dispatch_key.h"
+#include "capture/trace/program_impl.h"
 #include "runtime/exec/executable_impl.h"
 #include "runtime/exec/plan_program.h"
 
@@ -96,6 +97,7 @@ exec::Planned plan_program(const Program& program, const exec::Backend& backend,
   }
   planned.inputs = program.inputs();
   planned.outputs = program.outputs();
+  planned.examples = program.impl().examples;
   return planned;
 }
 

@@ -11,6 +11,8 @@
 #include <map>
 #include <string_view>
 
+#include "capture/trace/arguments.h"
+
 namespace monograph::host {
 namespace {
 
@@ -74,7 +76,7 @@ class BoxedStep final : public Step {
  protected:
   /// Leaves the results on the stack.
   void call() {
-    stack_.assign(args_.begin(), args_.end());
+    trace::assign_for_call(stack_, args_);
     if (direct_) {
       op_.callBoxedForDispatchKey(c10::DispatchKey::CPU, stack_);
     } else {

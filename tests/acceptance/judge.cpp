@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <monograph/executable.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -69,7 +70,7 @@ bool same_non_finite(const at::Tensor& got, const at::Tensor& wanted, const at::
 
 /// Empty if `got` is acceptable; raises `worst`.
 std::string judge_tensor(const at::Tensor& got, const at::Tensor& wanted, const at::Tensor& wide,
-                         double& worst) {
+                         double units, double& worst) {
   if (got.scalar_type() != wanted.scalar_type() || got.sizes() != wanted.sizes()) {
     return fmt::format("expected {}, got {}", trace::describe(wanted), trace::describe(got));
   }
@@ -85,7 +86,9 @@ std::string judge_tensor(const at::Tensor& got, const at::Tensor& wanted, const 
   const auto clean = [&](const at::Tensor& t) { return at::where(finite, t, at::zeros_like(t)); };
   const bool half = got.scalar_type() == at::kHalf || got.scalar_type() == at::kBFloat16;
   const double size = clean(b).abs().max().item<double>();
-  const double rounding = (half ? 1e-3 : 1e-6) * std::max(size, 1e-6);
+  // One unit in the last place of a half: what a single number may be rounded to either side.
+  const double unit = got.scalar_type() == at::kBFloat16 ? 0x1p-8 : half ? 0x1p-10 : 1e-6;
+  const double rounding = units * unit * std::max(size, 1e-6);
   const double apart = root_mean_square(clean(a - b));
   if (apart <= rounding) return {};
   if (!wide.defined() || wide.sizes() != got.sizes() || got.is_complex()) {
@@ -101,16 +104,47 @@ std::string judge_tensor(const at::Tensor& got, const at::Tensor& wanted, const 
                      allowed);
 }
 
+/// Indices of equal elements are as good as each other: whether those along the dimension choose
+/// the same elements, none of them twice.
+bool choose_alike(at::Tensor got, at::Tensor wanted, at::Tensor from, std::int64_t dim) {
+  if (got.sizes() != wanted.sizes() || got.scalar_type() != at::kLong) return false;
+  if (from.dim() == 0) from = from.unsqueeze(0);
+  if (got.dim() < from.dim()) {
+    got = got.unsqueeze(dim);
+    wanted = wanted.unsqueeze(dim);
+  }
+  if (got.lt(0).any().item<bool>() || got.ge(from.size(dim)).any().item<bool>()) return false;
+  const at::Tensor sorted = std::get<0>(got.sort(dim));
+  const std::int64_t count = got.size(dim);
+  const at::Tensor twice = sorted.narrow(dim, 1, count - 1).eq(sorted.narrow(dim, 0, count - 1));
+  return !twice.any().item<bool>() && at::equal(from.gather(dim, got), from.gather(dim, wanted));
+}
+
+/// What a case allows output `i`.
+std::string judge_output(const at::Tensor& got, const at::Tensor& wanted,
+                         const importer::SafetensorsFile& file, const std::string& prefix,
+                         std::size_t i, const json& entry, double& worst) {
+  const auto* wide = file.find(fmt::format("{}wide_{}", prefix, i));
+  const std::string why =
+      judge_tensor(got, wanted, wide != nullptr ? importer::read_tensor(*wide) : at::Tensor(),
+                   entry.value("units", 1.0), worst);
+  const json& ties = entry.value("ties", json::object());
+  const auto chosen = ties.find(std::to_string(i));
+  if (why.empty() || chosen == ties.end()) return why;
+  const at::Tensor from = tensors(file, prefix + "in_").at((*chosen)[0].get<std::size_t>());
+  return choose_alike(got, wanted, from, (*chosen)[1].get<std::int64_t>()) ? std::string() : why;
+}
+
 std::string judge_set(const std::vector<at::Tensor>& got, const importer::SafetensorsFile& file,
-                      const std::string& prefix, double& worst) {
+                      const std::string& prefix, const json& entry, double& worst) {
   const auto wanted = tensors(file, prefix + "out_");
   if (got.size() != wanted.size()) {
     return fmt::format("expected {} outputs, got {}", wanted.size(), got.size());
   }
+  const json ignored = entry.value("ignore", json::array());
   for (std::size_t i = 0; i < got.size(); ++i) {
-    const auto* wide = file.find(fmt::format("{}wide_{}", prefix, i));
-    const std::string why = judge_tensor(
-        got[i], wanted[i], wide != nullptr ? importer::read_tensor(*wide) : at::Tensor(), worst);
+    if (std::find(ignored.begin(), ignored.end(), json(i)) != ignored.end()) continue;
+    const std::string why = judge_output(got[i], wanted[i], file, prefix, i, entry, worst);
     if (!why.empty()) return fmt::format("{}out_{}: {}", prefix, i, why);
   }
   return {};
@@ -122,18 +156,18 @@ std::vector<at::Tensor> on_host(std::vector<at::Tensor> list) {
 }
 
 Verdict replay_all(const Program& program, const importer::SafetensorsFile& file, const json& entry,
-                   const at::Device& device) {
+                   const at::Device& device, const Options& options) {
   Verdict verdict;
-  Executable executable = Executable::build(program);
+  Executable executable = Executable::build(program, options);
   verdict.launches = executable.report().launches;
   const auto inputs = [&](const std::string& prefix) {
     return with_strides(tensors(file, prefix + "in_"), entry["strides"], device);
   };
   const auto first = on_host(executable.replay(inputs("")));
-  verdict.reason = judge_set(first, file, "", verdict.worst);
+  verdict.reason = judge_set(first, file, "", entry, verdict.worst);
   if (verdict.reason.empty() && entry["sets"].get<int>() > 1) {
-    verdict.reason =
-        judge_set(on_host(executable.replay(inputs("again."))), file, "again.", verdict.worst);
+    verdict.reason = judge_set(on_host(executable.replay(inputs("again."))), file, "again.", entry,
+                               verdict.worst);
   }
   const auto again = on_host(executable.replay(inputs("")));
   for (std::size_t i = 0; i < first.size() && verdict.reason.empty(); ++i) {
@@ -147,24 +181,27 @@ Verdict replay_all(const Program& program, const importer::SafetensorsFile& file
   return verdict;
 }
 
-Verdict run(const std::string& folder, const json& entry, const at::Device& device) {
+Verdict run(const std::string& folder, const json& entry, const at::Device& device,
+            const Options& options) {
   const std::string path = folder + "/" + entry["name"].get<std::string>();
   const auto file = importer::SafetensorsFile::open(path + ".safetensors");
   const auto inputs = with_strides(tensors(file, "in_"), entry["strides"], device);
-  auto outcome = entry.value("script", false)
-                     ? Program::import_torchscript(path + ".pt", inputs, Program::Trust::kTrusted)
-                     : Program::import_pt2(path + ".pt2", inputs);
+  auto outcome =
+      entry.value("script", false)
+          ? Program::import_torchscript(path + ".pt", inputs, Program::Trust::kTrusted, options)
+          : Program::import_pt2(path + ".pt2", inputs, options);
   if (const auto* rejection = std::get_if<Rejection>(&outcome)) {
     return {"refused", std::string(code_name(rejection->code)), rejection->reason, 0, 0};
   }
-  return replay_all(std::get<Program>(outcome), file, entry, device);
+  return replay_all(std::get<Program>(outcome), file, entry, device, options);
 }
 
 }  // namespace
 
-Verdict judge(const std::string& folder, const json& entry, const at::Device& device) {
+Verdict judge(const std::string& folder, const json& entry, const at::Device& device,
+              const Options& options) {
   try {
-    return run(folder, entry, device);
+    return run(folder, entry, device, options);
   } catch (const Error& error) {
     return {"fail", std::string(code_name(error.code())), error.what(), 0, 0};
   } catch (const c10::Error& error) {

@@ -7,7 +7,9 @@
 // "pass|refused|fail", "code", "reason", ...}; a line {"begin": NAME} goes before, so that a crash
 // is known by its case. Cases that the report has begun aren't run again. A case may say what to
 // "expect", "pass" or the code of a refusal or of an error: anything else is a failure. Where a
-// device differs from the host, a file of lines {"name", "expect" | "skip": reason} overrides.
+// device differs from the host, a file of lines {"name", "why", ...} overrides with "expect",
+// "skip", "ignore" (outputs that aren't judged), "ties" (outputs that are indices along a dimension
+// of an input, {"1": [0, -1]}) or "units" (in the last place, of the largest element).
 #include <fmt/format.h>
 #include <monograph/error.h>
 
@@ -38,13 +40,14 @@ std::set<std::string> finished(const std::string& report) {
   return names;
 }
 
-struct Options {
+struct Settings {
   std::string folder;
   std::string report;
   std::size_t least = 0;
   std::string device = "cpu";
   std::string part = "0/1";
   std::string overrides;
+  bool stream = false;
 };
 
 /// What holds on this device instead of the manifest, by case.
@@ -59,14 +62,14 @@ std::map<std::string, json> overrides(const std::string& path) {
 }
 
 /// The cases to run: every N-th of the manifest, without those that are skipped or already begun.
-std::vector<json> cases(const Options& options) {
-  std::ifstream manifest(options.folder + "/manifest.jsonl");
-  if (!manifest) throw std::runtime_error(options.folder + "/manifest.jsonl can't be read");
-  const auto done = finished(options.report);
-  auto other = overrides(options.overrides);
-  const std::size_t slash = options.part.find('/');
-  const std::size_t part = std::stoul(options.part);
-  const std::size_t parts = std::stoul(options.part.substr(slash + 1));
+std::vector<json> cases(const Settings& settings) {
+  std::ifstream manifest(settings.folder + "/manifest.jsonl");
+  if (!manifest) throw std::runtime_error(settings.folder + "/manifest.jsonl can't be read");
+  const auto done = finished(settings.report);
+  auto other = overrides(settings.overrides);
+  const std::size_t slash = settings.part.find('/');
+  const std::size_t part = std::stoul(settings.part);
+  const std::size_t parts = std::stoul(settings.part.substr(slash + 1));
   std::vector<json> list;
   std::size_t at = 0;
   for (std::string line; std::getline(manifest, line); ++at) {
@@ -81,8 +84,10 @@ std::vector<json> cases(const Options& options) {
 }
 
 /// The verdict, or a failure where the case expects another.
-Verdict judge_as_expected(const std::string& folder, const json& entry, const at::Device& device) {
-  Verdict verdict = judge(folder, entry, device);
+Verdict judge_as_expected(const json& entry, const Settings& settings) {
+  Options options;
+  if (settings.stream) options.graph_mode = GraphMode::kNone;
+  Verdict verdict = judge(settings.folder, entry, at::Device(settings.device), options);
   const bool differs = verdict.status == "fail" && verdict.code.empty();
   const std::string got = verdict.code.empty() ? verdict.status : verdict.code;
   const std::string wanted = entry.value("expect", verdict.status == "fail" ? "pass" : got);
@@ -97,15 +102,14 @@ Verdict judge_as_expected(const std::string& folder, const json& entry, const at
   return verdict;
 }
 
-int run(const Options& options) {
-  const at::Device device(options.device);
-  std::ofstream out(options.report, std::ios::app);
+int run(const Settings& settings) {
+  std::ofstream out(settings.report, std::ios::app);
   std::size_t failed = 0;
   std::size_t refused = 0;
-  const auto list = cases(options);
+  const auto list = cases(settings);
   for (const json& entry : list) {
     out << json{{"begin", entry["name"]}}.dump() << std::endl;
-    const Verdict verdict = judge_as_expected(options.folder, entry, device);
+    const Verdict verdict = judge_as_expected(entry, settings);
     json result = {{"name", entry["name"]},  {"status", verdict.status},
                    {"code", verdict.code},   {"reason", verdict.reason},
                    {"worst", verdict.worst}, {"launches", verdict.launches}};
@@ -117,8 +121,8 @@ int run(const Options& options) {
   }
   fmt::print("{} cases: {} pass, {} refused, {} failed\n", list.size(),
              list.size() - refused - failed, refused, failed);
-  if (list.size() < options.least) {
-    std::cerr << "expected " << options.least << " cases at least\n";
+  if (list.size() < settings.least) {
+    std::cerr << "expected " << settings.least << " cases at least\n";
     return 2;
   }
   return failed == 0 ? 0 : 1;
@@ -128,19 +132,20 @@ int run(const Options& options) {
 }  // namespace monograph::acceptance
 
 int main(int argc, char** argv) {
-  monograph::acceptance::Options options;
+  monograph::acceptance::Settings settings;
   CLI::App app("Imports, plans and replays many archives in one process and judges each");
-  app.add_option("folder", options.folder, "holds manifest.jsonl and the cases")->required();
-  app.add_option("report", options.report, "one line of JSON a case is added here")->required();
-  app.add_option("--least", options.least, "number of cases below which the run fails");
-  app.add_option("--device", options.device, "as LibTorch names it")->capture_default_str();
-  app.add_option("--part", options.part, "I/N: every N-th case, from the I-th")
+  app.add_option("folder", settings.folder, "holds manifest.jsonl and the cases")->required();
+  app.add_option("report", settings.report, "one line of JSON a case is added here")->required();
+  app.add_option("--least", settings.least, "number of cases below which the run fails");
+  app.add_option("--device", settings.device, "as LibTorch names it")->capture_default_str();
+  app.add_option("--part", settings.part, "I/N: every N-th case, from the I-th")
       ->capture_default_str();
-  app.add_option("--overrides", options.overrides, "verdicts of this device")
+  app.add_option("--overrides", settings.overrides, "verdicts of this device")
       ->check(CLI::ExistingFile);
+  app.add_flag("--stream", settings.stream, "launch by launch, without a graph");
   CLI11_PARSE(app, argc, argv);
   try {
-    return monograph::acceptance::run(options);
+    return monograph::acceptance::run(settings);
   } catch (const std::exception& error) {
     std::cerr << error.what() << '\n';
     return 2;

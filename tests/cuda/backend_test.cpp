@@ -2,6 +2,7 @@
 // empty, on a real one: the same programs, weights and inputs on both.
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <monograph/monograph.h>
 
@@ -49,7 +50,8 @@ TEST_P(CudaBackend, RunsPointwiseChainsOnOurKernels) {
   %add : f32[3,111] = call_function[target=aten.add.Tensor](args = (%x, %y), kwargs = {alpha: 2})
   %mul : f32[3,111] = call_function[target=aten.mul.Tensor](args = (%add, %add), kwargs = {})
   %gelu : f32[3,111] = call_function[target=aten.gelu.default](args = (%mul,), kwargs = {})
-  return (%gelu,)
+  %rsub : f32[3,111] = call_function[target=aten.rsub.Tensor](args = (%gelu, %y), kwargs = {alpha: 3})
+  return (%gelu, %rsub)
 })",
          {},
          {at::randn({3, 111}), at::randn({111})}});
@@ -87,6 +89,81 @@ TEST_P(CudaBackend, KeepsViewsAndInPlaceWritesInOrder) {
 })",
          {},
          {at::randn({6, 8})}});
+}
+
+TEST_P(CudaBackend, WritesInPlaceToNothingAreNoLaunches) {
+  const char* const text = R"(graph nothing {
+  %x : i64[0,3] = placeholder[target=x]
+  %y : i64[0,3] = placeholder[target=y]
+  %z : f32[4] = placeholder[target=z]
+  %ne : bool[0,3] = call_function[target=aten.ne.Tensor](args = (%x, %y), kwargs = {})
+  %eq : bool[0,3] = call_function[target=aten.eq.Tensor](args = (%x, %y), kwargs = {})
+  %and : bool[0,3]{alias=%ne} = call_function[target=aten.bitwise_and_.Tensor, writes=(%ne,)](args = (%ne, %eq), kwargs = {})
+  %all : bool[] = call_function[target=aten.all.default](args = (%and,), kwargs = {})
+  %neg : f32[4] = call_function[target=aten.neg.default](args = (%z,), kwargs = {})
+  return (%and, %all, %neg)
+})";
+  const std::vector<at::Tensor> inputs{at::zeros({0, 3}, at::kLong), at::ones({0, 3}, at::kLong),
+                                       at::randn({4})};
+  check({"nothing", text, {}, inputs});
+  if (GetParam() != GraphMode::kFull) return;
+  const Executable e = Executable::build(Program::parse(text, {}), cuda_options(GetParam()));
+  // LibTorch enqueues nothing there, which would be taken for work that went elsewhere.
+  EXPECT_THAT(e.dump("device"), testing::HasSubstr("1 kernels, 1 library calls"));
+}
+
+/// Counts that don't add up to the size of the result are a fault on a device.
+TEST_P(CudaBackend, WarmsUpOnTheIntegersOfTheTrace) {
+  Module module;
+  module.forward = [](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
+    return {at::repeat_interleave(in[0], in[1], 0, 6).neg()};
+  };
+  const auto inputs = [] {
+    return std::vector<at::Tensor>{at::randn({3, 4}), at::randperm(3, at::kLong) + 1};
+  };
+  const auto traced = Program::trace(module, inputs(), cuda_options(GetParam()));
+  ASSERT_TRUE(std::holds_alternative<Program>(traced));
+  Executable e = Executable::build(std::get<Program>(traced), cuda_options(GetParam()));
+  for (int replay = 0; replay < 3; ++replay) {
+    const auto in = inputs();
+    expect_close_on_device(e.replay(in)[0], -at::repeat_interleave(in[0], in[1], 0, 6), "repeated");
+  }
+}
+
+/// LibTorch's libraries share a workspace.
+TEST_P(CudaBackend, CallsOfLibTorchFollowEachOther) {
+  const Program program = Program::parse(
+      R"(graph two {
+  %x : f32[8,8] = placeholder[target=x]
+  %y : f32[8,8] = placeholder[target=y]
+  %a : f32[8,8] = call_function[target=aten.cumsum.default](args = (%x, 0), kwargs = {})
+  %b : f32[8,8] = call_function[target=aten.cumsum.default](args = (%y, 1), kwargs = {})
+  return (%a, %b)
+})",
+      {});
+  const Executable e = Executable::build(program, cuda_options(GetParam()));
+  if (GetParam() != GraphMode::kFull) return;
+  EXPECT_THAT(e.dump("graph_nodes"), testing::HasSubstr("edge 0 -> 1\n"));
+}
+
+TEST_P(CudaBackend, OperatorsThatWriteIntoTheirListsSeeTheNextIndices) {
+  const Program program = Program::parse(
+      R"(graph masked {
+  %x : f32[5] = placeholder[target=x]
+  %mask : bool[4] = placeholder[target=mask]
+  %i : i64[4] = placeholder[target=i]
+  %y : f32[4] = call_function[target=aten._unsafe_masked_index.default](args = (%x, %mask, [%i], -1.5), kwargs = {})
+  return (%y,)
+})",
+      {});
+  Executable e = Executable::build(program, cuda_options(GetParam()));
+  for (int replay = 0; replay < 3; ++replay) {
+    const at::Tensor x = at::randn({5});
+    const at::Tensor i = at::randperm(5, at::kLong).slice(0, 0, 4).contiguous();
+    const at::Tensor mask = at::arange(4) != 2;
+    expect_close_on_device(e.replay({x, mask, i})[0], at::where(mask, x.index_select(0, i), -1.5),
+                           "masked");
+  }
 }
 
 TEST_P(CudaBackend, TakesHalvesIntegersAndComparisons) {

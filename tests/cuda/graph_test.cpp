@@ -278,6 +278,24 @@ TEST_F(CaptureTest, MemoryNodesAndHostCodeAreRefused) {
   EXPECT_THAT(host.what(), HasSubstr("host code"));
 }
 
+TEST_F(CaptureTest, CopiesFromAndToTheHostAreRefused) {
+  const DeviceBuffer x = room();
+  std::vector<std::byte> pageable(kBytes);
+  void* pinned = nullptr;
+  driver().MemHostAlloc(&pinned, kBytes, 0);
+  for (void* memory : {static_cast<void*>(pageable.data()), pinned}) {
+    const Error from =
+        refused([&](CUstream s) { driver().MemcpyHtoDAsync(x.get(), memory, kBytes, s); });
+    EXPECT_EQ(from.code(), Code::kDeviceCaptureFailed);
+    EXPECT_THAT(from.what(), HasSubstr("from or to the host's memory"));
+    const Error to =
+        refused([&](CUstream s) { driver().MemcpyDtoHAsync(memory, x.get(), kBytes, s); });
+    EXPECT_EQ(to.code(), Code::kDeviceCaptureFailed);
+    EXPECT_THAT(to.what(), HasSubstr("from or to the host's memory"));
+  }
+  driver().MemFreeHost(pinned);
+}
+
 TEST_F(CaptureTest, WhatTheCallThrowsComesThrough) {
   const DeviceBuffer x = room();
   const Error error = refused([&](CUstream s) {

@@ -243,6 +243,69 @@ TEST(Hardware, ForkedStreamsThatJoinAreCaptured) {
   }
 }
 
+/// Branches of a graph run at the same time, and LibTorch's cuBLAS has one workspace for them all.
+TEST(Hardware, ProductsOnSeveralBranchesDontShareAWorkspace) {
+  const auto products = [](const Tensors& in) -> Tensors {
+    Tensors out;
+    for (std::size_t i = 0; i + 2 < in.size(); i += 3) {
+      out.push_back(at::bilinear(in[i], in[i + 1], in[i + 2], {}));
+    }
+    return out;
+  };
+  const auto draw = [] {
+    Tensors in;
+    for (int i = 0; i < 8; ++i) {
+      in.push_back(gpu_randn({2, 3 + i}));
+      in.push_back(gpu_randn({2, 4 + i}));
+      in.push_back(gpu_randn({5, 3 + i, 4 + i}));
+    }
+    return in;
+  };
+  Executable first = Executable::build(trace(module_of(products), draw()), cuda_options());
+  Executable second = Executable::build(trace(module_of(products), draw()), cuda_options());
+  for (int replay = 0; replay < 20; ++replay) {
+    const Tensors in = draw();
+    const auto side = at::cuda::getStreamFromPool();
+    Tensors others;
+    {
+      at::cuda::CUDAEvent drawn;
+      drawn.record();
+      drawn.block(side);
+      const c10::cuda::CUDAStreamGuard guard(side);
+      others = second.replay(in);
+    }
+    const Tensors got = first.replay(in);
+    side.synchronize();
+    const Tensors want = products(in);
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      EXPECT_TRUE(at::allclose(got[i], want[i], 1e-4, 1e-4)) << replay << ' ' << i;
+      EXPECT_TRUE(at::allclose(others[i], want[i], 1e-4, 1e-4)) << replay << ' ' << i;
+    }
+  }
+}
+
+/// Its variant with a given result first makes that as large as its input: it isn't used.
+TEST(Hardware, AReductionThatResizesItsResultIsCalledPlainly) {
+  const auto draw = [] {
+    return Tensors{at::sigmoid(gpu_randn({64, 3})), at::sigmoid(gpu_randn({64, 3}))};
+  };
+  const auto losses = [](const Tensors& in) -> Tensors {
+    const auto loss = [&](at::Reduction::Reduction r) {
+      return at::binary_cross_entropy(in[0], in[1], {}, r);
+    };
+    return {loss(at::Reduction::Mean), loss(at::Reduction::Sum), loss(at::Reduction::None)};
+  };
+  Executable e = Executable::build(trace(module_of(losses), draw()), cuda_options());
+  for (int i = 0; i < 3; ++i) {
+    const Tensors in = draw();
+    const Tensors got = e.replay(in);
+    const Tensors want = losses(in);
+    for (std::size_t k = 0; k < want.size(); ++k) {
+      EXPECT_TRUE(at::allclose(got[k], want[k], 1e-5, 1e-6)) << k;
+    }
+  }
+}
+
 TEST(Hardware, ReplaysFollowTheCallersStream) {
   const at::Tensor x = gpu_randn({1 << 20});
   const Program program =
@@ -275,6 +338,22 @@ TEST(HardwareFailures, ASynchronisingCallIsRefusedByName) {
     EXPECT_FALSE(e.node().empty());
     expect_usable();
   }
+}
+
+/// Thrust waits in a capture and throws what is no error of LibTorch's; the driver has destroyed
+/// the graph by then.
+TEST(HardwareFailures, WhatThrustThrowsIsAnErrorByName) {
+  const at::Tensor x = gpu_randn({2, 5000});  // rows of up to 2,048 are sorted without Thrust
+  const Program program = trace(
+      module_of([](const Tensors& in) -> Tensors { return {std::get<0>(at::mode(in[0]))}; }), {x});
+  testing::internal::CaptureStderr();
+  const Error e = caught([&] { Executable::build(program, cuda_options()); });
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              testing::Not(HasSubstr("could not be released")));
+  EXPECT_EQ(e.code(), Code::kDeviceCaptureFailed) << e.what();
+  EXPECT_THAT(e.what(), HasSubstr("aten.mode.default"));
+  EXPECT_EQ(e.node(), "mode");
+  expect_usable();
 }
 
 TEST(HardwareFailures, OutOfMemoryWhileBuildingSaysHowMuch) {

@@ -232,6 +232,25 @@ TEST(Host, WeightsMayLieAnywhereInTheirStorage) {
   expect_close(executable.replay({x})[0], x + all.slice(0, 4, 7), 0, "weight at an offset");
 }
 
+/// LibTorch's operator puts clamped indices into the list that it is given.
+TEST(Host, OperatorsThatWriteIntoTheirListsSeeTheNextIndices) {
+  const char* text = R"(graph masked {
+    %x : f32[5] = placeholder[target=x]
+    %mask : bool[4] = placeholder[target=mask]
+    %i : i64[4] = placeholder[target=i]
+    %y : f32[4] = call_function[target=aten._unsafe_masked_index.default](args = (%x, %mask, [%i], -1.5), kwargs = {})
+    return (%y,)
+  })";
+  Executable executable = build_host(Program::parse(text, {}));
+  for (int replay = 0; replay < 3; ++replay) {
+    const at::Tensor x = at::randn({5});
+    const at::Tensor i = at::randperm(5, at::kLong).slice(0, 0, 4).contiguous();
+    const at::Tensor mask = at::arange(4) != 2;
+    const at::Tensor want = at::where(mask, x.index_select(0, i), -1.5);
+    expect_close(executable.replay({x, mask, i})[0], want, 0, "masked");
+  }
+}
+
 TEST(Host, UnknownOperatorsAreRefusedByName) {
   const char* text = R"(graph unknown {
     %x : f32[3] = placeholder[target=x]

@@ -1,5 +1,8 @@
 // Program::save and load.
+#include <ATen/ops/as_strided.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
 #include <monograph/executable.h>
 
 #include <cstdlib>
@@ -7,6 +10,7 @@
 
 #include "capture/import/safetensors.h"
 #include "capture/ir/text.h"
+#include "capture/trace/program_impl.h"
 #include "tests/import/pt2_support.h"
 
 namespace monograph {
@@ -79,6 +83,38 @@ TEST_P(PackageOf, ComesBack) {
 
 INSTANTIATE_TEST_SUITE_P(Pt2, PackageOf,
                          ::testing::Values("nested", "shared", "conv", "attention", "bfloat"));
+
+/// Integers that the trace ran on go with it, where they are few.
+TEST_F(Package, KeepsExamples) {
+  Module module;
+  module.forward = [](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
+    return {in[0].index_select(0, in[1]), in[2].neg()};
+  };
+  const at::Tensor i = at::randint(0, 5, {3, 2}, at::kLong).t()[1];
+  const std::vector<at::Tensor> inputs{at::randn({5, 4}), i, at::randint(9, {5000}, at::kInt)};
+  const auto traced = std::get<Program>(Program::trace(module, inputs));
+  traced.save(file());
+  const std::vector<at::Tensor>& before = traced.impl().examples;
+  const std::vector<at::Tensor> after = Program::load(file()).impl().examples;
+  ASSERT_EQ(before.size(), 3u);
+  ASSERT_EQ(after.size(), 3u);
+  EXPECT_FALSE(before[0].defined());
+  EXPECT_TRUE(at::equal(before[1], at::as_strided(i, {5}, {1})));
+  EXPECT_TRUE(at::equal(before[2], inputs[2]));
+  EXPECT_TRUE(at::equal(after[1], before[1]));
+  EXPECT_FALSE(after[0].defined());
+  EXPECT_FALSE(after[2].defined());
+  for (const char* wrong : {"[1, 2]", "[1, 2, 3, 4, \"x\"]"}) {
+    const auto saved = importer::SafetensorsFile::open(file());
+    auto metadata = saved.metadata();
+    auto& signature = metadata["signature"];
+    const auto at = signature.find("\"example\":") + 10;
+    signature.replace(at, signature.find(']', at) + 1 - at, wrong);
+    importer::write_safetensors(folder_ / "wrong", saved.entries(), metadata);
+    EXPECT_THAT(error_of([this] { (void)Program::load(folder_ / "wrong"); }).what(),
+                HasSubstr("example"));
+  }
+}
 
 TEST_F(Package, SameProgramSameBytes) {
   const auto known = importer::SafetensorsFile::open(data_file("nested.safetensors"));

@@ -261,9 +261,10 @@ class Interpreter {
     Values v{s.output.dtype, s.output.sizes, operand(s, s.args[0])};
     std::vector<Real> b = operand(s, s.args.size() > 1 ? s.args[1] : Argument{});
     if (const Argument* alpha = s.arg(2, "alpha")) {
+      std::vector<Real>& scaled = base_name(s.op) == "rsub" ? v.at : b;
       const auto* d = std::get_if<double>(&alpha->scalar);
       const auto* i = std::get_if<std::int64_t>(&alpha->scalar);
-      for (Real& x : b) x *= d != nullptr ? *d : i != nullptr ? static_cast<Real>(*i) : 1;
+      for (Real& x : scaled) x *= d != nullptr ? *d : i != nullptr ? static_cast<Real>(*i) : 1;
     }
     for (std::size_t i = 0; i < b.size(); ++i) v.at[i] = f(v.at[i], b[i]);
     return v;

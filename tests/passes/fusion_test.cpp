@@ -178,6 +178,15 @@ TEST(FuseReductions, NotOfAScalar) {
   }
 }
 
+TEST(FuseReductions, NotOfNothing) {
+  EXPECT_TRUE(unchanged(kReductions, R"(graph g {
+    %x : f32[2,0] = placeholder[target=x]
+    %r : f32[2,0] = call_function[target=aten.relu.default](args = (%x,), kwargs = {})
+    %s : f32[2] = call_function[target=aten.sum.dim_IntList](args = (%r, [1]), kwargs = {})
+    return (%s,)
+  })"));
+}
+
 TEST(FuseReductions, NotWithReadersOfSeveralResults) {
   EXPECT_TRUE(unchanged(kReductions, R"(graph g {
     %x : f32[3,4] = placeholder[target=x]

@@ -2,11 +2,13 @@
 // used, so that programs without one never load LibTorch's CUDA half.
 #include "runtime/cuda/backend/provider.h"
 
+#include <ATen/Context.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/cuda/CUDAContext.h>
 #include <ATen/cuda/MemPool.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <ATen/ops/as_strided.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/cuda/CUDACachingAllocator.h>
@@ -16,13 +18,16 @@
 #include <torch/version.h>
 
 #include <algorithm>
+#include <exception>
 #include <map>
 #include <optional>
+#include <string_view>
 
 #include "capture/trace/arguments.h"
 #include "capture/trace/convert.h"
 #include "runtime/base/log.h"
 #include "runtime/cuda/aten/unfit.h"
+#include "runtime/cuda/aten/workspaces.h"
 
 namespace monograph::cuda {
 namespace {
@@ -53,8 +58,10 @@ std::optional<c10::OperatorHandle> find_out_variant(const c10::OperatorHandle& o
 
 class AtenCall final : public LibraryCall {
  public:
-  AtenCall(const ir::Node& node, const StorageAddress& address, const ContextRef& context)
-      : device_(static_cast<c10::DeviceIndex>(context->device())),
+  AtenCall(const ir::Node& node, const StorageAddress& address, const ContextRef& context,
+           std::shared_ptr<Workspaces> workspaces)
+      : workspaces_(std::move(workspaces)),
+        device_(static_cast<c10::DeviceIndex>(context->device())),
         node_(node.name()),
         target_(node.target()),
         op_(trace::operator_of(node)),
@@ -88,24 +95,34 @@ class AtenCall final : public LibraryCall {
     const c10::cuda::CUDAStreamGuard guard(
         c10::cuda::getStreamFromExternal(reinterpret_cast<cudaStream_t>(stream), device_));
     const c10::InferenceMode mode;
-    torch::jit::Stack stack = args_;
-    try {
-      op_.callBoxed(stack);
-    } catch (const c10::Error& e) {
+    const auto fail = [&](const char* text) {
       throw Error(Code::kDeviceCaptureFailed, fmt::format("LibTorch's {} failed", target_), node_,
-                  e.what_without_backtrace());
+                  text);
+    };
+    try {
+      if (out_ && !call_out_variant()) out_.reset();
+      if (out_) return;
+      torch::jit::Stack stack;
+      trace::assign_for_call(stack, args_);
+      op_.callBoxed(stack);
+      store(stack);
+    } catch (const c10::Error& e) {
+      fail(e.what_without_backtrace());
+    } catch (const std::exception& e) {  // Thrust's are none of LibTorch's
+      fail(e.what());
     }
-    if (!writes_in_place_) store(stack);
   }
 
   void before_capture(CUstream stream) override {
     const auto raw = reinterpret_cast<cudaStream_t>(stream);
+    workspaces_->lend(raw);
     c10::cuda::CUDACachingAllocator::beginAllocateToPool(
         device_, pool_, [raw](cudaStream_t s) { return s == raw; });
     captured_ = true;
   }
-  void after_capture(CUstream) noexcept override {
+  void after_capture(CUstream stream) noexcept override {
     c10::cuda::CUDACachingAllocator::endAllocateToPool(device_, pool_);
+    workspaces_->take(reinterpret_cast<cudaStream_t>(stream));
   }
 
  private:
@@ -133,13 +150,32 @@ class AtenCall final : public LibraryCall {
   }
 
   void use_out_variant() {
-    const auto out = find_out_variant(op_);
     const bool defined =
         std::ranges::all_of(results_, [](const at::Tensor& t) { return t.defined(); });
-    if (!out || !defined || op_.schema().returns().size() != results_.size()) return;
-    op_ = *out;
-    for (const at::Tensor& t : results_) args_.emplace_back(t);
-    writes_in_place_ = true;
+    if (defined && op_.schema().returns().size() == results_.size()) out_ = find_out_variant(op_);
+  }
+
+  /// False if the variant wants its results of another size or elsewhere, as those do that use them
+  /// for what comes before a reduction (aten.binary_cross_entropy.out).
+  bool call_out_variant() const {
+    torch::jit::Stack stack;
+    trace::assign_for_call(stack, args_);
+    std::vector<at::Tensor> out;
+    for (const at::Tensor& t : results_) {
+      stack.emplace_back(out.emplace_back(at::as_strided(t, t.sizes(), t.strides())));
+    }
+    try {
+      out_->callBoxed(stack);
+    } catch (const c10::Error& e) {
+      if (std::string_view(e.what_without_backtrace()).find("not resizable") ==
+          std::string_view::npos) {
+        throw;
+      }
+      return false;
+    }
+    return std::ranges::equal(out, results_, [](const at::Tensor& a, const at::Tensor& b) {
+      return a.sizes() == b.sizes() && a.strides() == b.strides() && a.data_ptr() == b.data_ptr();
+    });
   }
 
   /// Copies the results of a call that made its own to where they belong.
@@ -148,7 +184,14 @@ class AtenCall final : public LibraryCall {
     const auto put = [&](const at::Tensor& from) {
       if (next >= results_.size()) return;
       at::Tensor& to = results_[next++];
-      if (to.defined() && from.defined() && from.data_ptr() != to.data_ptr()) to.copy_(from);
+      if (!to.defined() || !from.defined() || from.data_ptr() == to.data_ptr()) return;
+      if (from.sizes() != to.sizes() || from.dtype() != to.dtype()) {
+        throw Error(Code::kInvalidArgument,
+                    fmt::format("result {} is {}, but {} was captured: its shape depends on data",
+                                next - 1, trace::describe(from), trace::describe(to)),
+                    node_);
+      }
+      to.copy_(from);
     };
     for (const c10::IValue& v : stack) {
       if (v.isTensor()) put(v.toTensor());
@@ -158,6 +201,7 @@ class AtenCall final : public LibraryCall {
     }
   }
 
+  std::shared_ptr<Workspaces> workspaces_;
   c10::DeviceIndex device_;
   std::string node_;
   std::string target_;
@@ -165,9 +209,15 @@ class AtenCall final : public LibraryCall {
   at::cuda::MempoolId_t pool_;
   torch::jit::Stack args_;
   std::vector<at::Tensor> results_;
-  bool writes_in_place_ = false;
+  std::optional<c10::OperatorHandle> out_;  ///< if it is called instead, with the results' memory
   bool captured_ = false;
 };
+
+/// LibTorch's allocator knows no device before somebody has used CUDA through LibTorch, which a
+/// program with tensors on the host needn't have done.
+void initialize_libtorch() {
+  at::globalContext().lazyInitDevice(at::kCUDA);
+}
 
 class TorchProvider final : public AtenProvider {
  public:
@@ -182,10 +232,15 @@ class TorchProvider final : public AtenProvider {
     return false;
   }
   std::shared_ptr<LibraryCall> bind(const ir::Node& node, const StorageAddress& address,
-                                    const ContextRef& context) const override {
-    return std::make_shared<AtenCall>(node, address, context);
+                                    const ContextRef& context,
+                                    const std::shared_ptr<AtenShared>& shared) const override {
+    initialize_libtorch();
+    return std::make_shared<AtenCall>(node, address, context,
+                                      std::static_pointer_cast<Workspaces>(shared));
   }
+  std::shared_ptr<AtenShared> share() const override { return std::make_shared<Workspaces>(); }
   std::shared_ptr<void> allocate(const ContextRef& context, std::size_t bytes) const override {
+    initialize_libtorch();
     const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(context->device()));
     try {
       auto block =

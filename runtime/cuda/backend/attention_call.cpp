@@ -118,7 +118,8 @@ std::unique_ptr<ir::Graph> attention_alone(const ir::Node& fusion) {
 
 std::shared_ptr<LibraryCall> bind_attention(const ir::Node& fusion, const AtenProvider& provider,
                                             const StorageAddress& address,
-                                            const ContextRef& context) {
+                                            const ContextRef& context,
+                                            const std::shared_ptr<AtenShared>& shared) {
   std::unique_ptr<ir::Graph> graph = attention_alone(fusion);
   if (!graph) throw Error(Code::kInternal, "an attention has gone", fusion.name());
   const ir::Node* call = nullptr;
@@ -133,7 +134,7 @@ std::shared_ptr<LibraryCall> bind_attention(const ir::Node& fusion, const AtenPr
     }
   }
   auto bound = provider.bind(
-      *call, [&](const ir::Value& v) { return address(outer.at(v.storage)); }, context);
+      *call, [&](const ir::Value& v) { return address(outer.at(v.storage)); }, context, shared);
   return std::make_shared<OwnedCall>(std::move(graph), std::move(bound));
 }
 

@@ -20,6 +20,7 @@ std::unique_ptr<ir::Graph> attention_alone(const ir::Node& fusion);
 /// That call, bound by `provider`. `address` is asked for the fusion's arguments and its result.
 std::shared_ptr<LibraryCall> bind_attention(const ir::Node& fusion, const AtenProvider& provider,
                                             const StorageAddress& address,
-                                            const ContextRef& context);
+                                            const ContextRef& context,
+                                            const std::shared_ptr<AtenShared>& shared);
 
 }  // namespace monograph::cuda

@@ -4,7 +4,6 @@
 #include <monograph/error.h>
 
 #include <algorithm>
-#include <set>
 
 #include "runtime/cuda/backend/attention_call.h"
 #include "runtime/cuda/backend/convert_call.h"
@@ -120,11 +119,15 @@ class Binder {
     bound_.launches.push_back(std::move(info));
   }
 
-  /// Nothing to compute: no result has elements and nothing is written in place.
+  /// Nothing to compute: neither a result nor what is written in place has elements.
   static bool is_empty(const ir::Node& node) {
-    return node.writes().empty() && std::ranges::all_of(node.values(), [](const ir::Value& v) {
-             return v.type.numel() == 0;
-           });
+    const auto without_elements = [](const ir::Node& n) {
+      return std::ranges::all_of(n.values(),
+                                 [](const ir::Value& v) { return v.type.numel() == 0; });
+    };
+    return without_elements(node) &&
+           std::ranges::all_of(node.writes(),
+                               [&](const ir::Node* written) { return without_elements(*written); });
   }
 
   void bind_kernel(const lower::Launch& launch, Work& work, LaunchInfo& info) {
@@ -247,13 +250,15 @@ class Binder {
     const auto address = [this, &launch](const ir::Value& v) {
       return addresses_.storage_base(v, launch.node->name());
     };
+    aten_.push_back(launch.id);
+    const std::shared_ptr<AtenShared> shared = session_.aten_shared(*provider_);
     if (launch.kind == lower::LaunchKind::kLibrary) {
-      work.what =
-          LibraryWork{bind_attention(*launch.node, *provider_, address, session_.context())};
+      work.what = LibraryWork{
+          bind_attention(*launch.node, *provider_, address, session_.context(), shared)};
       return;
     }
     info.implementation = "aten";
-    work.what = LibraryWork{provider_->bind(*launch.node, address, session_.context())};
+    work.what = LibraryWork{provider_->bind(*launch.node, address, session_.context(), shared)};
   }
 
   void load_kernels() {
@@ -363,6 +368,10 @@ class Binder {
     for (const plan::Edge& e : planned_.plan.edges) {
       bound_.edges.push_back({e.from + shift, e.to + shift});
     }
+    // LibTorch's libraries have one workspace for all calls on a stream, captured ones too.
+    for (std::size_t i = 1; i < aten_.size(); ++i) {
+      bound_.edges.push_back({aten_[i - 1] + shift, aten_[i] + shift});
+    }
     for (const plan::Launch& l : planned_.plan.problem.launches) {
       for (const auto& [index, buffer] : in) {
         if (std::ranges::binary_search(l.reads, buffer)) {
@@ -398,40 +407,9 @@ class Binder {
   Bound bound_;
   std::vector<kernels::Instance> instances_;
   std::vector<Pending> pending_;
+  std::vector<plan::LaunchId> aten_;     // launches that LibTorch carries out, in order
   std::vector<plan::BufferId> batched_;  // inputs that one launch copies
 };
-
-/// Launches that touch each buffer, and whether a library call is among them.
-struct Touch {
-  std::size_t launches = 0;
-  bool library = false;
-};
-std::vector<Touch> touches(const exec::Planned& planned) {
-  std::vector<Touch> out(planned.plan.problem.buffers.size());
-  for (const plan::Launch& l : planned.plan.problem.launches) {
-    const bool library =
-        planned.lowered.launches[static_cast<std::size_t>(l.id)].kind != lower::LaunchKind::kKernel;
-    std::set<plan::BufferId> all(l.reads.begin(), l.reads.end());
-    all.insert(l.writes.begin(), l.writes.end());
-    for (const plan::BufferId b : all) {
-      ++out[static_cast<std::size_t>(b)].launches;
-      out[static_cast<std::size_t>(b)].library |= library;
-    }
-  }
-  return out;
-}
-
-Port make_port(const ir::TensorType& type, const Touch& touch, bool host_tensors) {
-  Port port;
-  port.begin = type.offset * ir::itemsize(type.dtype);
-  port.bytes = std::max<std::int64_t>(0, type.storage_extent() - port.begin);
-  port.direct = !host_tensors && !touch.library && touch.launches <= kMaxPatchedNodes;
-  return port;
-}
-
-}  // namespace
-
-namespace {
 
 /// A library's way for the whole call; nothing with the reason if there is none.
 std::optional<lower::Choice> choose_library(const kernels::Call& call, const DeviceSession& session,
@@ -468,23 +446,6 @@ lower::Choice choose(const ir::Node& node, const DeviceSession& session) {
   }
   return {lower::LaunchKind::kKernel, match.instance->kernel, match.reason,
           match.instance->workspace_bytes};
-}
-
-void plan_ports(const exec::Planned& planned, bool host_tensors, const DeviceSession& session,
-                DeviceMemory& memory) {
-  const std::vector<Touch> touch = touches(planned);
-  const auto make = [&](const ir::Node& node) {
-    const auto buffer = planned.lowered.buffer_of[static_cast<std::size_t>(node.storage())];
-    Port port = make_port(node.type(), touch[static_cast<std::size_t>(buffer)], host_tensors);
-    if (!port.direct && port.bytes > 0) {
-      memory.owned.push_back(DeviceBuffer::allocate(
-          session.context(), static_cast<std::size_t>(port.bytes), "staging of " + node.name()));
-      port.fixed = memory.owned.back().get();
-    }
-    return port;
-  };
-  for (const ir::Node* n : planned.lowered.inputs) memory.inputs.push_back(make(*n));
-  for (const ir::Node* n : planned.lowered.outputs) memory.outputs.push_back(make(*n));
 }
 
 Bound bind_plan(const exec::Planned& planned, const DeviceSession& session, DeviceMemory& memory,

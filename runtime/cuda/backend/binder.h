@@ -64,6 +64,11 @@ inline constexpr std::size_t kMaxPatchedNodes = 4;
 void plan_ports(const exec::Planned& planned, bool host_tensors, const DeviceSession& session,
                 DeviceMemory& memory);
 
+/// Copies the integers that the trace ran on to where the inputs are; `stream` has to be waited
+/// for.
+void place_examples(const exec::Planned& planned, const DeviceMemory& memory, const Ports& ports,
+                    const Driver& driver, CUstream stream);
+
 /// Compiles kernels and turns every launch into work over `memory`. Notes in it which weights
 /// library calls hold. Fills are enqueued on `stream`.
 Bound bind_plan(const exec::Planned& planned, const DeviceSession& session, DeviceMemory& memory,

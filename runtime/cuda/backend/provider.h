@@ -17,6 +17,13 @@ namespace monograph::cuda {
 /// Device address of the first byte of a value's storage.
 using StorageAddress = std::function<CUdeviceptr(const ir::Value&)>;
 
+/// What calls of one session share, since their replays follow each other, such as workspaces of
+/// libraries.
+class AtenShared {
+ public:
+  virtual ~AtenShared() = default;
+};
+
 class AtenProvider {
  public:
   virtual ~AtenProvider() = default;
@@ -25,8 +32,11 @@ class AtenProvider {
   virtual bool serves(const Driver& driver) const = 0;
   /// The node's operator over memory at fixed addresses. Throws Error(kRejectedUnsupportedOp) for
   /// operators that draw random numbers, synchronise or depend on data, naming the operator.
+  /// `shared` comes from `share`. Calls with the same one mustn't run at the same time.
   virtual std::shared_ptr<LibraryCall> bind(const ir::Node& node, const StorageAddress& address,
-                                            const ContextRef& context) const = 0;
+                                            const ContextRef& context,
+                                            const std::shared_ptr<AtenShared>& shared) const = 0;
+  virtual std::shared_ptr<AtenShared> share() const { return nullptr; }
   /// `bytes` of device memory from LibTorch's caching allocator. Freed with the last reference,
   /// when nothing uses it any more. Throws Error(kDeviceOutOfMemory) as the driver table does.
   virtual std::shared_ptr<void> allocate(const ContextRef& context, std::size_t bytes) const = 0;

@@ -260,8 +260,8 @@ void CudaRunner::download_state(CUstream stream) {
   if (any) session_->context()->driver().StreamSynchronize(stream);
 }
 
-/// Direct ports have no address before the first call; zeroed memory stands in, which is a valid
-/// index for every embedding.
+/// Direct ports have no address before the first call. Memory stands in with the integers that the
+/// trace ran on, since counts and indices have to fit each other, or zeros.
 std::vector<DeviceBuffer> CudaRunner::stand_in(CUstream stream) {
   const Driver& driver = session_->context()->driver();
   std::vector<DeviceBuffer> scratch;
@@ -279,6 +279,7 @@ std::vector<DeviceBuffer> CudaRunner::stand_in(CUstream stream) {
   };
   place(memory_.inputs, ports_.inputs);
   place(memory_.outputs, ports_.outputs);
+  place_examples(planned_, memory_, ports_, driver, stream);
   driver.StreamSynchronize(stream);
   return scratch;
 }

@@ -90,6 +90,11 @@ DeviceSession::DeviceSession(ContextRef context, const Options& options)
   last_ = Event::create(context_);
 }
 
+std::shared_ptr<AtenShared> DeviceSession::aten_shared(const AtenProvider& provider) const {
+  std::call_once(shared_once_, [&] { aten_shared_ = provider.share(); });
+  return aten_shared_;
+}
+
 void DeviceSession::check_alive() const {
   if (!context_->driver().poisoned()) return;
   throw Error(Code::kDevicePoisoned,

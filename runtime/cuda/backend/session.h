@@ -10,6 +10,7 @@
 
 #include "kernels/compile/compiler.h"
 #include "kernels/registry.h"
+#include "runtime/cuda/backend/provider.h"
 #include "runtime/cuda/graph/arena.h"
 #include "runtime/cuda/handles.h"
 #include "runtime/cuda/library/planner.h"
@@ -37,6 +38,8 @@ class DeviceSession {
   Gate& gate() const noexcept { return *gate_; }
   LibraryPlanner& libraries() const noexcept { return *libraries_; }
   CUstream stream() const { return stream_.get(); }
+  /// What the session's calls of `provider`'s share; made when first asked for.
+  std::shared_ptr<AtenShared> aten_shared(const AtenProvider& provider) const;
 
   /// Throws Error(kDevicePoisoned) with advice if a sticky error has been seen.
   void check_alive() const;
@@ -55,6 +58,8 @@ class DeviceSession {
   std::unique_ptr<LibraryPlanner> libraries_;
   std::shared_ptr<Arena> arena_;
   Stream stream_;
+  mutable std::once_flag shared_once_;
+  mutable std::shared_ptr<AtenShared> aten_shared_;
   std::mutex mutex_;
   Event last_;  // after the newest replay, if that was on a stream of somebody else
   std::optional<CUstream> last_stream_;

@@ -57,11 +57,38 @@ void capture(LibraryCall& call, CUstream stream, Graph& graph, const std::string
   if (thrown) std::rethrow_exception(thrown);
 }
 
+/// Memory that neither a device nor the driver's pointer table knows is the host's.
+bool on_host(CUmemorytype type, CUdeviceptr address, const Driver& driver) {
+  if (type != CU_MEMORYTYPE_UNIFIED) return type == CU_MEMORYTYPE_HOST;
+  unsigned where = CU_MEMORYTYPE_HOST;
+  const CUresult known =
+      driver.PointerGetAttribute.raw(&where, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, address);
+  return known != CUDA_SUCCESS || where == CU_MEMORYTYPE_HOST;
+}
+
+/// Memory of the host that a call has passed to the driver is free again after the call: a replay
+/// would read what others have put there since, or write over it.
+void check_copy(const Graph& graph, CUgraphNode copy, const std::string& node) {
+  const CUDA_MEMCPY3D p = graph.copy_params(copy);
+  const Driver& driver = graph.context()->driver();
+  if (on_host(p.srcMemoryType, p.srcDevice, driver) ||
+      on_host(p.dstMemoryType, p.dstDevice, driver)) {
+    fail(
+        "the library call copies from or to the host's memory inside the graph, which is somebody "
+        "else's when it is replayed",
+        node);
+  }
+}
+
 void inspect(CapturedCall& captured, const std::string& node) {
   for (const CUgraphNode n : captured.graph.nodes()) {
     switch (captured.graph.type(n)) {
       case CU_GRAPH_NODE_TYPE_KERNEL:
         ++captured.kernel_nodes;
+        break;
+      case CU_GRAPH_NODE_TYPE_MEMCPY:
+        check_copy(captured.graph, n, node);
+        ++captured.other_nodes;
         break;
       case CU_GRAPH_NODE_TYPE_MEM_ALLOC:
       case CU_GRAPH_NODE_TYPE_MEM_FREE:

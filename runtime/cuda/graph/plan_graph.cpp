@@ -125,9 +125,10 @@ class GraphRunner final : public PlanRunner {
   ContextRef context_;
   std::vector<Work> works_;
   Ports ports_;
-  std::vector<ParamBlock> blocks_;      // by block_of_
-  std::vector<std::int32_t> block_of_;  // by work; -1 if it isn't a kernel
-  std::vector<CUgraphNode> nodes_;      // by work
+  std::vector<ParamBlock> blocks_;                             // by block_of_
+  std::vector<std::int32_t> block_of_;                         // by work; -1 if it isn't a kernel
+  std::vector<CUgraphNode> nodes_;                             // by work
+  std::vector<std::shared_ptr<const CapturedCall>> captured_;  // by work
   std::vector<plan::Edge> edges_;
   EdgeKind kind_;
   Users readers_, writers_, weight_readers_;
@@ -219,7 +220,6 @@ void GraphRunner::assemble(CUstream stream, const GraphRunner* like) {
   const auto start = std::chrono::steady_clock::now();
   graph_ = Graph::create(context_);
   add_nodes(stream, like);
-  if (like != nullptr) report_.captured_kernels = like->report_.captured_kernels;
   index_movers();
   report_.build_ms = milliseconds_since(start);
   const auto built = std::chrono::steady_clock::now();
@@ -240,10 +240,13 @@ CUgraphNode GraphRunner::add_node(std::size_t index, const std::vector<CUgraphNo
     return graph_.add_node(params, after, edge_data);
   }
   ++report_.child_graphs;
-  if (like != nullptr) return add_child(like->graph_.child(like->nodes_[index]), after, edge_data);
-  const CapturedCall captured = capture_call(*library->call, stream, context_, work.node);
-  report_.captured_kernels += captured.kernel_nodes;
-  return add_child(captured.graph.get(), after, edge_data);
+  std::shared_ptr<const CapturedCall>& captured = captured_[index];
+  // What a node embeds can't be added a second time: the driver refuses it.
+  captured = like != nullptr ? like->captured_[index]
+                             : std::make_shared<const CapturedCall>(
+                                   capture_call(*library->call, stream, context_, work.node));
+  report_.captured_kernels += captured->kernel_nodes;
+  return add_child(captured->graph.get(), after, edge_data);
 }
 
 /// The driver clones a child graph when it is added.
@@ -257,6 +260,7 @@ CUgraphNode GraphRunner::add_child(CUgraph child, const std::vector<CUgraphNode>
 
 void GraphRunner::add_nodes(CUstream stream, const GraphRunner* like) {
   nodes_.resize(works_.size(), nullptr);
+  captured_.resize(works_.size());
   std::size_t next = 0;
   std::vector<CUgraphNode> after;
   std::vector<CUgraphEdgeData> data;

@@ -93,7 +93,7 @@ void Graph::destroy(const Driver& driver, CUgraph raw) noexcept {
 }
 
 void Graph::need(State state, const char* operation) const {
-  if (!*this) fail_empty(kName);
+  if (!*this && state_ != State::kBroken) fail_empty(kName);
   if (state_ == state) return;
   throw Error(Code::kInvalidState,
               fmt::format("{} on a graph that is {}", operation, spell(state_)),
@@ -159,6 +159,13 @@ CUgraphNodeType Graph::type(CUgraphNode node) const {
   return kind;
 }
 
+CUDA_MEMCPY3D Graph::copy_params(CUgraphNode node) const {
+  need(State::kBuilding, "copy_params");
+  CUDA_MEMCPY3D params{};
+  driver().GraphMemcpyNodeGetParams(node, &params);
+  return params;
+}
+
 void Graph::write_dot(const std::string& path, unsigned flags) const {
   need(State::kBuilding, "write_dot");
   driver().require(Feature::kGraphDot, "the driver's dot print");
@@ -176,17 +183,24 @@ void Graph::begin_capture(CUstream stream, CUstreamCaptureMode mode,
 
 void Graph::end_capture() {
   need(State::kCapturing, "end_capture");
-  state_ = State::kBroken;
   CUgraph same = nullptr;
-  driver().StreamEndCapture(std::exchange(capturing_, nullptr), &same);
+  const CUresult result = driver().StreamEndCapture.raw(std::exchange(capturing_, nullptr), &same);
+  if (result != CUDA_SUCCESS) {
+    state_ = State::kBroken;
+    const Driver& cu = driver();
+    forget();
+    cu.fail(cu.StreamEndCapture.name(), result);
+  }
   state_ = State::kBuilding;
 }
 
 void Graph::abandon_capture() noexcept {
   if (capturing_ == nullptr) return;
-  CUgraph none = nullptr;
+  CUgraph same = nullptr;
   // The graph is on its way out, so any result is as good as any other.
-  context()->driver().StreamEndCapture.raw(std::exchange(capturing_, nullptr), &none);
+  const CUresult result =
+      context()->driver().StreamEndCapture.raw(std::exchange(capturing_, nullptr), &same);
+  if (result != CUDA_SUCCESS) forget();
 }
 
 GraphExec Graph::instantiate(unsigned long long flags) const {

@@ -24,8 +24,7 @@ struct GraphEdge {
 ///   building  -> building   add_node, add_dependencies, instantiate, every query
 ///   building  -> capturing  begin_capture
 ///   capturing -> building   end_capture that succeeds
-///   capturing -> broken     end_capture that fails: the content is undefined, only destruction is
-///                           legal
+///   capturing -> broken     end_capture that fails: the driver has destroyed the graph
 /// Destroying a capturing graph ends the capture first, so that the stream is usable again.
 /// Nodes are owned by the graph. Destruction does not touch executable graphs made from it.
 class Graph : public Handle<Graph, CUgraph> {
@@ -52,6 +51,8 @@ class Graph : public Handle<Graph, CUgraph> {
   /// The graph that a child-graph node holds; owned by that node.
   CUgraph child(CUgraphNode node) const;
   CUgraphNodeType type(CUgraphNode node) const;
+  /// What a memcpy node copies.
+  CUDA_MEMCPY3D copy_params(CUgraphNode node) const;
   /// Writes the driver's dot form to `path`. Needs Feature::kGraphDot.
   void write_dot(const std::string& path, unsigned flags = 0) const;
 

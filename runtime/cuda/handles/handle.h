@@ -59,6 +59,8 @@ class Handle {
     }
     return context_->driver();
   }
+  /// Nothing is left to destroy: the driver has done so itself.
+  void forget() noexcept { raw_ = Raw{}; }
   void reset() noexcept {
     if (raw_ != Raw{}) {
       const CurrentContext current(*context_, CurrentContext::kNoThrow);

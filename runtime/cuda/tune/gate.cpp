@@ -79,7 +79,8 @@ GatedGraph Gate::compare(const GraphProblem& problem, std::unique_ptr<PlanRunner
               fmt::format("graphs with programmatic and with full edges couldn't be compared, the "
                           "former is taken: {}",
                           e.what()));
-    return {std::move(graph), fmt::format("{}, not compared: {}", kProgrammatic, e.message())};
+    return {std::move(graph), fmt::format("{}, not compared: {}{}{}", kProgrammatic, e.message(),
+                                          e.driver_text().empty() ? "" : ": ", e.driver_text())};
   }
 }
 

@@ -109,7 +109,8 @@ class HostProvider final : public cuda::AtenProvider {
     return driver.extension("vgpu_register_host_kernel") != nullptr;
   }
   std::shared_ptr<cuda::LibraryCall> bind(const ir::Node& node, const cuda::StorageAddress& address,
-                                          const cuda::ContextRef& context) const override {
+                                          const cuda::ContextRef& context,
+                                          const std::shared_ptr<cuda::AtenShared>&) const override {
     return std::make_shared<HostCall>(node, address, context);
   }
   /// In place of LibTorch's caching allocator, which needs its CUDA half.

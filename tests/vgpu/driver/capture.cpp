@@ -63,7 +63,6 @@ bool dissolve(const CaptureRef& c) {
 }
 
 void drop_graph(const CaptureRef& c) {
-  if (!c->owns_graph) return;
   c->graph->retire();
   discard(c->graph);
 }
@@ -72,7 +71,7 @@ void drop_graph(const CaptureRef& c) {
 
 void abandon_capture(const CaptureRef& capture) {
   dissolve(capture);
-  drop_graph(capture);
+  if (capture->owns_graph) drop_graph(capture);
 }
 
 }  // namespace vgpu
@@ -124,7 +123,7 @@ CUresult cuStreamEndCapture(CUstream stream, CUgraph* out) {
   else if (!joined)
     result = CUDA_ERROR_STREAM_CAPTURE_UNJOINED;
   if (result)
-    drop_graph(c);
+    drop_graph(c);  // the caller's too, if it was captured into (seen on a real driver)
   else
     *out = c->graph;
   return result;

@@ -66,6 +66,9 @@ CUgraphNodeParams params_of(Objects& o, const std::string& kind) {
   } else if (kind.rfind("child:", 0) == 0) {
     p.type = CU_GRAPH_NODE_TYPE_GRAPH;
     p.graph.graph = o.get(o.graphs, kind.substr(6));
+  } else if (kind.rfind("childof:", 0) == 0) {  // what another node embeds
+    p.type = CU_GRAPH_NODE_TYPE_GRAPH;
+    o.cu.GraphChildGraphNodeGetGraph(o.get(o.nodes, kind.substr(8)), &p.graph.graph);
   } else {
     throw std::runtime_error("no node kind " + kind);
   }

@@ -146,6 +146,31 @@ TEST_P(CudaBackend, CallsOfLibTorchFollowEachOther) {
   EXPECT_THAT(e.dump("graph_nodes"), testing::HasSubstr("edge 0 -> 1\n"));
 }
 
+TEST_P(CudaBackend, WhatWaitsInsideCuSolverRunsOnAStreamOnly) {
+  const Program program = Program::parse(
+      R"(graph values {
+  %x : f32[3,3] = placeholder[target=x]
+  %svd : (f32[3,3], f32[3], f32[3,3]) = call_function[target=aten._linalg_svd.default](args = (%x, False, True, None), kwargs = {})
+  %s : f32[3]{alias=%svd#1} = call_function[target=operator.getitem](args = (%svd, 1), kwargs = {})
+  return (%s,)
+})",
+      {});
+  if (GetParam() == GraphMode::kNone) {
+    Executable e = Executable::build(program, cuda_options(GetParam()));
+    const at::Tensor x = at::randn({3, 3});
+    expect_close_on_device(e.replay({x})[0], std::get<1>(at::svd(x)), "singular values");
+    return;
+  }
+  try {
+    Executable::build(program, cuda_options(GetParam()));
+    ADD_FAILURE() << "a graph was built";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::kDeviceCaptureFailed);
+    EXPECT_EQ(e.node(), "svd");
+    EXPECT_THAT(e.what(), testing::HasSubstr("aten::_linalg_svd waits for the device"));
+  }
+}
+
 TEST_P(CudaBackend, OperatorsThatWriteIntoTheirListsSeeTheNextIndices) {
   const Program program = Program::parse(
       R"(graph masked {

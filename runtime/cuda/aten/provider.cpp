@@ -114,6 +114,7 @@ class AtenCall final : public LibraryCall {
   }
 
   void before_capture(CUstream stream) override {
+    check_capturable(op_, node_);
     const auto raw = reinterpret_cast<cudaStream_t>(stream);
     workspaces_->lend(raw);
     c10::cuda::CUDACachingAllocator::beginAllocateToPool(

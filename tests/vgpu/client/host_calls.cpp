@@ -51,6 +51,11 @@ class HostCall final : public cuda::LibraryCall {
     context_->driver().LaunchKernelEx(&config, kernel_.function(), nullptr, nullptr);
   }
   int warm_up_runs() const override { return 0; }
+  void before_capture(CUstream) override {
+    if (node_.target().starts_with("aten.")) {
+      cuda::check_capturable(trace::operator_of(node_), node_.name());
+    }
+  }
 
  private:
   /// As for LibTorch's kernels on a real device.

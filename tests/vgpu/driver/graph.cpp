@@ -66,6 +66,7 @@ CUresult read_params(CUgraph g, const CUgraphNodeParams& p, Work* w) {
     case CU_GRAPH_NODE_TYPE_GRAPH:
       VGPU_NEED(alive(p.graph.graph) && p.graph.graph != g, CUDA_ERROR_INVALID_VALUE);
       VGPU_NEED(!has_memory_nodes(*p.graph.graph), CUDA_ERROR_NOT_SUPPORTED);
+      VGPU_NEED(!p.graph.graph->embedded, CUDA_ERROR_NOT_SUPPORTED);
       return CUDA_SUCCESS;
     case CU_GRAPH_NODE_TYPE_EMPTY:
       return CUDA_SUCCESS;

@@ -236,6 +236,7 @@ std::vector<Call> samples() {
   calls.push_back(fusion::cached_attention_call(DType::kBF16, {1, 1, 4, 600, 128, true}, true));
   calls.push_back(fusion::cached_attention_call(DType::kF16, {1, 1, 3, 300, 128}, false));
   calls.push_back(fusion::cached_attention_call(DType::kF16, {1, 1, 2, 700, 64}, true));
+  calls.push_back(fusion::cached_attention_call(DType::kBF16, {1, 1, 2, 1100, 128, true}, true));
   calls.push_back(fusion::cached_attention_call(DType::kF32, {2, 2, 4, 300, 64, true}, true));
   calls.push_back(fusion::cached_attention_call(DType::kBF16, {2, 2, 8, 129, 128}, true));
   calls.push_back(fusion::cached_attention_call(DType::kBF16, {1, 3, 1, 20, 32}, false));

@@ -1,6 +1,7 @@
 // Times whole decoding steps on a real GPU, from graph text through passes, plan and CUDA graph,
 // with drawn weights and without LibTorch.
-// Usage: decode_timing [--launches] [--text] [--without=PASS]... MODEL[:BATCH]...
+// Usage: decode_timing [--launches] [--text] [--keys=N] [--without=PASS]... MODEL[:BATCH]...
+//   --keys=N  keys that count, the newest among them (1,024)
 #include <fmt/format.h>
 #include <monograph/error.h>
 
@@ -31,7 +32,7 @@ namespace {
 using namespace monograph;
 using cuda::Address;
 
-constexpr std::int64_t kPosition = 1024;
+constexpr std::int64_t kKeys = 1024;
 constexpr std::size_t kPattern = std::size_t{64} << 20;
 
 std::string file_text(const std::string& path) {
@@ -117,6 +118,7 @@ const char* cache_folder() {
 }
 
 struct Rig {
+  std::int64_t keys = kKeys;  // that count
   cuda::Driver const& driver = cuda::Driver::open("libcuda.so.1");
   cuda::ContextRef context = cuda::Context::retain(driver);
   cuda::CurrentContext current{*context};
@@ -255,8 +257,9 @@ class Step {
       }
       if (io) rig_.driver.MemsetD8Async(at, 0, bytes, rig_.stream.get());
       if (b.kind == plan::BufferKind::kInput && b.bytes == 8 && b.slot == 1) {
-        static const std::int64_t position = kPosition - 1;
+        const std::int64_t position = rig_.keys - 1;
         rig_.driver.MemcpyHtoDAsync(at, &position, 8, rig_.stream.get());
+        rig_.stream.synchronize();
       }
     }
     rig_.stream.synchronize();
@@ -358,9 +361,11 @@ int run(int argc, char** argv) {
   bool text = false;
   std::vector<std::string> without;
   constexpr std::string_view kWithout = "--without=";
+  constexpr std::string_view kKeysOption = "--keys=";
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
     if (arg.starts_with(kWithout)) without.push_back(arg.substr(kWithout.size()));
+    if (arg.starts_with(kKeysOption)) rig.keys = std::stol(arg.substr(kKeysOption.size()));
     if (arg == "--launches") each = true;
     if (arg == "--text") text = true;
     if (arg.starts_with("--")) continue;
@@ -371,7 +376,7 @@ int run(int argc, char** argv) {
     step.results();
     if (text) std::printf("%s", step.text().c_str());
     const auto [median, low, high] = step.time(25);
-    const double floor = d.bytes(kPosition) / rig.ceiling;
+    const double floor = d.bytes(rig.keys) / rig.ceiling;
     std::printf("%-14s batch %ld: %9.1f us [%.1f, %.1f], floor %9.1f, share %.1f %%\n",
                 d.name.c_str(), static_cast<long>(d.batch), median, low, high, floor,
                 100 * floor / median);

@@ -121,7 +121,12 @@ class Run {
   Outcome go(const RunOptions& options) {
     seed(options.seed);
     const Compiler& chosen = options.compiler != nullptr ? *options.compiler : compiler();
-    const Compiled compiled = chosen.compile(instance_, test_target().arch);
+    // For compute-sanitizer's racecheck, which doesn't follow every way of waiting.
+    Instance watched = instance_;
+    if (std::getenv("MONOGRAPH_TEST_RACECHECK") != nullptr) {
+      watched.text = "#define MG_RACECHECK 1\n" + watched.text;
+    }
+    const Compiled compiled = chosen.compile(watched, test_target().arch);
     const Library library = Library::load(context(), compiled.image);
     Kernel kernel = library.kernel(compiled.entry);
     if (instance_.geometry.dynamic_shared_bytes > 0) {

@@ -68,11 +68,11 @@ struct TileBarriers {
   __device__ __forceinline__ void init() const {
     for (int s = 0; s < S::STAGES; ++s) {
       barrier_init(full + s, 1);
-      barrier_init(empty + s, S::WARPS);
+      barrier_init(empty + s, S::WARPS * kWarpArrivals);
     }
     for (int s = 0; s < S::kSlots; ++s) {
-      barrier_init(done + s, S::WARPS);
-      barrier_init(free + s, 1);
+      barrier_init(done + s, S::WARPS * kWarpArrivals);
+      barrier_init(free + s, kWarpArrivals);
     }
     barrier_fence();
   }
@@ -273,7 +273,7 @@ __device__ __forceinline__ void multiply_tiles(const TileRange<S>& range, const 
         multiply_stage<S>(ring + at * S::kStageBytes + column * 2, xs + s * S::COLUMNS + column,
                           S::K - s * S::COLUMNS - column, lane, acc[p]);
         // Every lane has read the stage: the products waited for all of them.
-        if (lane == 0) barrier_arrive(barriers.empty + at);
+        barrier_arrive_warp(barriers.empty + at);
         ++i;
       }
     }
@@ -295,7 +295,7 @@ __device__ __forceinline__ void multiply_tiles(const TileRange<S>& range, const 
       }
     }
     __syncwarp();
-    if (lane == 0) barrier_arrive(barriers.done + slot);
+    barrier_arrive_warp(barriers.done + slot);
   }
 }
 
@@ -324,7 +324,7 @@ __device__ __forceinline__ void finish_tiles(const TileRange<S>& range, const fl
       }
     }
     __syncwarp();
-    if (lane == 0) barrier_arrive(barriers.free + slot);
+    barrier_arrive_warp(barriers.free + slot);
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
       const int t = pass * 32 + lane;

@@ -61,6 +61,10 @@ inline void barrier_fence() {}
 inline void barrier_arrive(unsigned long long* b) {
   simt::mbarrier_arrive(reinterpret_cast<uint64_t*>(b));
 }
+constexpr int kWarpArrivals = 1;
+inline void barrier_arrive_warp(unsigned long long* b) {
+  if (static_cast<int>(threadIdx.x) % 32 < kWarpArrivals) barrier_arrive(b);
+}
 inline void barrier_expect(unsigned long long* b, int bytes) {
   simt::mbarrier_arrive_expect_tx(reinterpret_cast<uint64_t*>(b), uint32_t(bytes));
 }

@@ -194,6 +194,32 @@ TEST_P(DeviceTensors, SeveralStagedInputsAreCopiedByOneLaunch) {
   EXPECT_EQ(a->read(100, 3)[99], 49.5F) << "inputs are never written";
 }
 
+/// A full edge from the copy to every reader would stand beside the programmatic ones between them.
+TEST_P(DeviceTensors, OnlyTheFirstOfReadersInARowWaitsForTheCopy) {
+  std::string text = "graph chain {\n  %x : f32[100]{device=cuda:0} = placeholder[target=x]\n";
+  std::string last = "x";
+  for (const char* n : {"a", "b", "c", "d", "e", "f"}) {
+    text += std::string("  %") + n +
+            " : f32[100]{device=cuda:0} = call_function[target=aten.add.Tensor](args = (%" + last +
+            ", %x), kwargs = {alpha: 1})\n";
+    last = n;
+  }
+  Executable e =
+      Executable::build(Program::parse(text + "  return (%f,)\n}", {}), cuda_options(GetParam()));
+  if (GetParam() == GraphMode::kFull) {
+    const std::string nodes = e.dump("graph_nodes");
+    EXPECT_THAT(nodes, HasSubstr("node 0 %input x: memcpy"));
+    EXPECT_THAT(nodes, HasSubstr("edge 0 -> 1"));
+    EXPECT_THAT(nodes, testing::Not(HasSubstr("edge 0 -> 2")));
+  }
+  std::vector<at::Tensor> outputs{out->tensor(100)};
+  for (const float value : {1.5F, -2.0F}) {
+    a->fill(std::vector<float>(100, value));
+    e.replay({a->tensor(100)}, outputs);
+    EXPECT_EQ(out->read(100)[99], 7 * value);
+  }
+}
+
 TEST_P(DeviceTensors, ALibraryCallReadsSeveralInputsOfOneCopy) {
   Executable e = Executable::build(Program::parse(R"(graph called {
   %x : f32[100]{device=cuda:0} = placeholder[target=x]

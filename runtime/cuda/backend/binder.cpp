@@ -4,12 +4,14 @@
 #include <monograph/error.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "runtime/cuda/backend/attention_call.h"
 #include "runtime/cuda/backend/convert_call.h"
 #include "runtime/cuda/backend/prefer.h"
 #include "runtime/cuda/backend/rivals.h"
 #include "runtime/cuda/library/match.h"
+#include "runtime/plan/dependencies.h"
 
 namespace monograph::cuda {
 namespace {
@@ -384,14 +386,26 @@ class Binder {
         }
       }
     }
-    // A launch may read several inputs of one copy, and no edge may be there twice.
-    const auto ends = [](const plan::Edge& e) { return std::pair(e.to, e.from); };
-    std::ranges::sort(bound_.edges, {}, ends);
-    const auto twice = std::ranges::unique(bound_.edges, {}, ends);
-    bound_.edges.erase(twice.begin(), twice.end());
     std::ranges::move(bound_.works, std::back_inserter(first));
     std::ranges::move(last, std::back_inserter(first));
     bound_.works = std::move(first);
+    reduce_edges();
+  }
+
+  /// No edge is there twice, since a launch may read several inputs of one copy, and none that
+  /// others imply: a copy's to the second reader would be a full one beside programmatic ones.
+  void reduce_edges() {
+    plan::Dependencies order;
+    order.predecessors.resize(bound_.works.size());
+    for (const plan::Edge& e : bound_.edges) {
+      order.predecessors[static_cast<std::size_t>(e.to)].push_back(e.from);
+    }
+    for (std::vector<plan::LaunchId>& list : order.predecessors) {
+      std::ranges::sort(list, std::greater<>());
+      const auto twice = std::ranges::unique(list);
+      list.erase(twice.begin(), twice.end());
+    }
+    bound_.edges = plan::reduce(order);
   }
 
  public:

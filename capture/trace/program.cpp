@@ -144,7 +144,8 @@ std::variant<Program, Rejection> Program::trace(const Module& module,
   return Program(std::move(impl));
 }
 
-Program Program::parse(std::string_view text, std::vector<NamedTensor> weights) {
+Program Program::parse(std::string_view text, std::vector<NamedTensor> weights,
+                       const std::vector<at::Tensor>& examples) {
   auto impl = std::make_shared<Impl>();
   impl->graph = ir::parse(text);
   ir::verify(impl->graph);
@@ -157,6 +158,7 @@ Program Program::parse(std::string_view text, std::vector<NamedTensor> weights) 
     }
   }
   trace::complete(*impl, named);
+  if (examples.size() == impl->inputs.size()) impl->examples = trace::examples_of(examples);
   return Program(std::move(impl));
 }
 

@@ -87,7 +87,11 @@ class Program {
                                                 const Options& options = {});
 
   /// Program from graph text and its named weights. Error(kInvalidGraph) with line and column.
-  static Program parse(std::string_view text, std::vector<NamedTensor> weights);
+  /// `examples` are inputs that fit each other, or empty; integers among them are copied, for a
+  /// device that warms up on them (counts and indices that don't fit are faults there), and stand
+  /// in for those that a trace would have seen.
+  static Program parse(std::string_view text, std::vector<NamedTensor> weights,
+                       const std::vector<at::Tensor>& examples = {});
 
   /// Reads an archive that torch.export.save wrote ("model.pt2"), specialises its symbolic sizes to
   /// `inputs` (its tensor inputs, flat, in pytree order), runs it once on them under the same rules

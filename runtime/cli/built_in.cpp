@@ -91,7 +91,7 @@ std::variant<Program, Rejection> outline(const bench::ModelCase& made, const Opt
   passes::run_passes(graph, names, context);
   std::vector<NamedTensor> named;
   for (auto& [name, tensor] : weights) named.push_back({name, tensor, false});
-  return Program::parse(ir::text(graph), std::move(named));
+  return Program::parse(ir::text(graph), std::move(named), made.inputs);
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ Program program_of(const inspect::Subject& subject, const Request& request,
   passes::run_passes(ready.graph, names, context);
   std::vector<NamedTensor> weights;
   for (const auto& [name, tensor] : ready.weights) weights.push_back({name, tensor, false});
-  return Program::parse(ir::text(ready.graph), std::move(weights));
+  return Program::parse(ir::text(ready.graph), std::move(weights), ready.inputs);
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ Tensors replay(const Subject& s, const Options& options, const Tolerance& tolera
   const Subject own = copy_of(s);
   for (const auto& [name, tensor] : own.weights) weights.push_back({name, tensor, false});
   Executable executable =
-      Executable::build(Program::parse(ir::text(s.graph), std::move(weights)), options);
+      Executable::build(Program::parse(ir::text(s.graph), std::move(weights), s.inputs), options);
   const Tensors first = executable.replay(s.inputs);
   const auto is_state = [](const ir::Storage& storage) {
     return storage.kind == ir::StorageKind::kState;

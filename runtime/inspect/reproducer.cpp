@@ -66,7 +66,7 @@ std::map<std::string, at::Tensor> numbered(const std::vector<at::Tensor>& tensor
 void write_package(const Subject& s, const fs::path& file) {
   std::vector<NamedTensor> weights;
   for (const auto& [name, tensor] : s.weights) weights.push_back({name, tensor, false});
-  Program::parse(ir::text(s.graph), std::move(weights)).save(file);
+  Program::parse(ir::text(s.graph), std::move(weights), s.inputs).save(file);
 }
 
 /// `t`'s values with the strides that the graph gives it.

@@ -131,6 +131,7 @@ std::string parted_node(const Program& program, const Options& options, const Te
   if (names.empty()) return {};
   const auto weights = weights_of(program);
   trace::complete(*impl, weights);
+  impl->examples = trace::examples_of(inputs);
   const Program all(impl);
   trace::StateSnapshot state;
   for (const std::string& name : state_names(program)) state.save(weights.at(name));

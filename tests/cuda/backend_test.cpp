@@ -123,10 +123,14 @@ TEST_P(CudaBackend, WarmsUpOnTheIntegersOfTheTrace) {
   };
   const auto traced = Program::trace(module, inputs(), cuda_options(GetParam()));
   ASSERT_TRUE(std::holds_alternative<Program>(traced));
-  Executable e = Executable::build(std::get<Program>(traced), cuda_options(GetParam()));
-  for (int replay = 0; replay < 3; ++replay) {
-    const auto in = inputs();
-    expect_close_on_device(e.replay(in)[0], -at::repeat_interleave(in[0], in[1], 0, 6), "repeated");
+  const auto& program = std::get<Program>(traced);
+  for (const Program& p : {program, Program::parse(program.text(), {}, inputs())}) {
+    Executable e = Executable::build(p, cuda_options(GetParam()));
+    for (int replay = 0; replay < 3; ++replay) {
+      const auto in = inputs();
+      expect_close_on_device(e.replay(in)[0], -at::repeat_interleave(in[0], in[1], 0, 6),
+                             "repeated");
+    }
   }
 }
 

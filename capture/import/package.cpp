@@ -89,11 +89,9 @@ nlohmann::json example_as_json(const at::Tensor& example) {
   return std::vector<std::int64_t>(first, first + wide.numel());
 }
 
-at::Tensor read_example(const importer::JsonValue& stated, const TensorSpec& spec) {
-  std::int64_t extent = 1;
-  for (std::size_t d = 0; d < spec.sizes.size(); ++d) {
-    extent += (spec.sizes[d] - 1) * spec.strides[d];
-  }
+at::Tensor read_example(const importer::JsonValue& stated, const ir::TensorType& type,
+                        const TensorSpec& spec) {
+  const std::int64_t extent = type.storage_extent() / ir::itemsize(type.dtype) - type.offset;
   const bool fits = at::isIntegralType(spec.dtype, /*includeBool=*/false) &&
                     stated.size() == static_cast<std::size_t>(extent);
   if (!fits) stated.fail("doesn't fit the input's type " + spec.to_string());
@@ -104,10 +102,11 @@ at::Tensor read_example(const importer::JsonValue& stated, const TensorSpec& spe
 }
 
 void read_examples(const importer::JsonValue& stated, Program::Impl& impl) {
+  const std::vector<ir::Node*> nodes = impl.graph.placeholders();
   impl.examples.resize(impl.inputs.size());
   for (std::size_t i = 0; i < impl.inputs.size(); ++i) {
     if (!stated[i].has("example")) continue;
-    impl.examples[i] = read_example(stated[i].at("example"), impl.inputs[i]);
+    impl.examples[i] = read_example(stated[i].at("example"), nodes[i]->type(), impl.inputs[i]);
   }
 }
 

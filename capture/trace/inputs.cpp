@@ -20,15 +20,6 @@ std::string quoted_name(const Module& module, std::size_t i) {
   return "input " + std::to_string(i) + (named ? " ('" + module.input_names[i] + "')" : "");
 }
 
-std::int64_t extent_elements(const at::Tensor& tensor) {
-  if (tensor.numel() == 0) return 0;
-  std::int64_t last = 0;
-  for (std::int64_t d = 0; d < tensor.dim(); ++d) {
-    last += (tensor.size(d) - 1) * tensor.stride(d);
-  }
-  return last + 1;
-}
-
 /// True if both tensors fill their memory and share some of it, or are one tensor. Interleaved
 /// slices pass: they may share a range without sharing an element.
 bool overlap(const at::Tensor& a, const at::Tensor& b) {
@@ -59,14 +50,21 @@ void check_input(const at::Tensor& tensor, const std::string& name) {
 
 at::Tensor private_copy(const at::Tensor& tensor) {
   if (tensor.is_non_overlapping_and_dense()) return tensor.clone();
-  const std::int64_t extent = extent_elements(tensor);
-  if (extent == 0) return at::empty_strided(tensor.sizes(), tensor.strides(), tensor.options());
-  return tensor.as_strided({extent}, {1}, tensor.storage_offset())
-      .clone()
-      .as_strided(tensor.sizes(), tensor.strides(), 0);
+  if (tensor.numel() == 0) {
+    return at::empty_strided(tensor.sizes(), tensor.strides(), tensor.options());
+  }
+  return flat_memory(tensor).clone().as_strided(tensor.sizes(), tensor.strides(), 0);
 }
 
 }  // namespace
+
+at::Tensor flat_memory(const at::Tensor& tensor) {
+  std::int64_t extent = tensor.numel() == 0 ? 0 : 1;
+  for (std::int64_t d = 0; d < tensor.dim() && extent > 0; ++d) {
+    extent += (tensor.size(d) - 1) * tensor.stride(d);
+  }
+  return tensor.as_strided({extent}, {1}, tensor.storage_offset());
+}
 
 void check_inputs(const Module& module, const std::vector<at::Tensor>& inputs) {
   for (std::size_t i = 0; i < inputs.size(); ++i) check_input(inputs[i], quoted_name(module, i));

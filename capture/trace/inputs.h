@@ -32,4 +32,7 @@ void check_module(const Module& module);
 /// captured isn't mistaken for an input even if the caller passes it as one.
 std::vector<at::Tensor> private_copies(const std::vector<at::Tensor>& inputs);
 
+/// All elements of the memory that `tensor` spans, in memory order: a view of it.
+at::Tensor flat_memory(const at::Tensor& tensor);
+
 }  // namespace monograph::trace

@@ -1,4 +1,3 @@
-#include <ATen/ops/as_strided.h>
 #include <monograph/program.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include "capture/passes/pass.h"
 #include "capture/trace/constant_evaluator.h"
 #include "capture/trace/convert.h"
+#include "capture/trace/inputs.h"
 #include "capture/trace/pipeline.h"
 #include "capture/trace/program_impl.h"
 #include "capture/trace/tracer.h"
@@ -102,9 +102,9 @@ std::vector<at::Tensor> trace::examples_of(const std::vector<at::Tensor>& inputs
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const at::Tensor& t = inputs[i];
     if (!at::isIntegralType(t.scalar_type(), /*includeBool=*/false) || t.numel() == 0) continue;
-    std::int64_t extent = 1;
-    for (std::int64_t d = 0; d < t.dim(); ++d) extent += (t.size(d) - 1) * t.stride(d);
-    if (extent <= kMostElements) examples[i] = at::as_strided(t, {extent}, {1}).cpu().clone();
+    const at::Tensor memory = flat_memory(t);
+    if (memory.numel() > kMostElements) continue;
+    examples[i] = memory.to(at::kCPU, memory.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
   }
   return examples;
 }

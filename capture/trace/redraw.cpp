@@ -159,15 +159,6 @@ void permute_bytes(const at::Tensor& flat, Draw& draw) {
   }
 }
 
-/// All elements of the memory that `tensor` spans, in memory order.
-at::Tensor flat_memory(const at::Tensor& tensor) {
-  std::int64_t extent = tensor.numel() == 0 ? 0 : 1;
-  for (std::int64_t d = 0; d < tensor.dim() && extent > 0; ++d) {
-    extent += (tensor.size(d) - 1) * tensor.stride(d);
-  }
-  return tensor.as_strided({extent}, {1}, tensor.storage_offset());
-}
-
 void redraw_one(const at::Tensor& tensor, Redraw what, Draw& draw) {
   const bool floats = tensor.is_floating_point() || tensor.is_complex();
   if (tensor.numel() == 0 || what == Redraw::kNone || (!floats && what == Redraw::kFloats)) return;

@@ -20,10 +20,10 @@ struct Verdict {
 
 /// Imports, builds and replays the case `entry` of the manifest in `folder` on `device`. Results
 /// must be those of eager PyTorch on the host, bit for bit or within rounding (1e-6 relative to the
-/// largest element, 2^-10 and 2^-8 for halves), or no further from the float64 results than 2 times
-/// eager's own root mean square error (3 times for halves). NaN and infinities must stand where
-/// eager has them. The first inputs, replayed again after others, must give the same bits as
-/// before. Never throws.
+/// largest element, 1e-3 for halves, times the case's "units"), or no further from the float64
+/// results than 2 times eager's own root mean square error (3 times for halves). NaN and infinities
+/// must stand where eager has them. The first inputs, replayed again after others, must give the
+/// same bits as before. Never throws.
 Verdict judge(const std::string& folder, const nlohmann::json& entry, const at::Device& device,
               const Options& options = {});
 

@@ -106,6 +106,8 @@ class AtenCall final : public LibraryCall {
       trace::assign_for_call(stack, args_);
       op_.callBoxed(stack);
       store(stack);
+    } catch (const Error&) {
+      throw;
     } catch (const c10::Error& e) {
       fail(e.what_without_backtrace());
     } catch (const std::exception& e) {  // Thrust's are none of LibTorch's
